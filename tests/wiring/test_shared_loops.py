@@ -1,12 +1,17 @@
 """Loops of two services over one PostgreSQL: made, changed and deleted through either, and served alike by both."""
 
+import asyncio
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from bandstand.background_runs import RunQueue
+from bandstand.child_process import build_python_command
 from bandstand.store.postgres.address import LedgerAddress
 from tests.api.given import TWO, Service, read_ok, run_service
 from tests.store.postgres.shared import run_law_server
@@ -101,3 +106,53 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert actions == ["create", "delete", "change", "change", "change", "create"]
         for page in ("/metrics", "/console/loops", "/loops/menu/console", "/loops/menu/health", "/loops/menu/stats"):
             assert (await third.get(page)).status_code == 200, page
+
+
+@contextmanager
+def starting_no_children() -> Iterator[None]:
+    """Let what is queued wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunQueue, "_run_child", lambda *_: asyncio.sleep(0))
+        yield
+
+
+async def wait_until_ended(service: Service, path: str) -> dict[str, Any]:
+    async with asyncio.timeout(300):
+        while True:
+            run = dict(read_ok(await service.get(path)))
+            if run["state"] not in {"queued", "running"}:
+                return run
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_an_evaluation_through_one_service_is_seen_through_the_other(tmp_path: Path, database: str) -> None:
+    asked = {"policies": ["linucb-v2"], "estimators": ["ips"]}
+    async with run_service(tmp_path / "one", state_url=database, durability="full") as one:
+        async with run_service(tmp_path / "other", state_url=database, durability="full") as other:
+            await put(one, "shelf")
+            for value in (1.0, -0.5, 0.25):
+                await teach(one, other, "shelf", value)
+            queued = (await one.post("/loops/shelf/evaluations", asked)).json()
+            path = f"/loops/shelf/evaluations/{queued['id']}"
+            made = await wait_until_ended(other, path)
+            assert (made["state"], made["error"]) == ("done", None)
+            assert made["report"]["log"]["decisions"] == 3
+            assert (await one.get("/evaluations")).json()["evaluations"] == [], "each loop has its own"
+            with starting_no_children():
+                waiting = (await other.post("/loops/shelf/evaluations", asked)).json()["id"]
+                cancelled = await one.post(f"/loops/shelf/evaluations/{waiting}/cancel")
+                assert read_ok(cancelled)["state"] == "cancelled"
+                left = (await other.post("/loops/shelf/evaluations", asked)).json()["id"]
+        interrupted = read_ok(await one.get(f"/loops/shelf/evaluations/{left}"))
+        assert interrupted["state"] == "interrupted", "its service is gone"
+        assert (await one.client.delete(path)).status_code == 204
+        assert (await one.get(path)).status_code == 404
+    said = await asyncio.create_subprocess_exec(
+        *build_python_command("evaluate", "--policy", "linucb-v2", "--loop", "shelf", "--json"),
+        env={"PATH": "/usr/bin:/bin", "STATE_URL": database},
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    report = json.loads((await said.communicate())[0])
+    assert report["log"] == made["report"]["log"]

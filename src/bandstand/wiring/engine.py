@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,8 +19,10 @@ from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
+from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.sqlite.writer import CommitObserver
 from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
+from bandstand.store.tables.evaluations import Evaluations
 from bandstand.wiring.loop_places import DirectoryPlaces, SchemaPlaces
 
 NO_SHARED_MODEL: Final = "the ledger of STATE_URL keeps a model a user, and none of all users (scope = loop), yet"
@@ -51,12 +53,18 @@ class Engine:
         sight: what the console looks into.
         prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
         directory: what holds the ledger; ``None`` where none does.
+        evaluations: where evaluations of its log are kept.
+        words: by which commands find the ledger.
+        environment: the same, what no list of processes may show.
     """
 
     store: KeepsState
     sight: ConsoleSource
     prior_files: PriorFiles | None
     directory: Path | None
+    evaluations: EvaluationStore
+    words: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def build_engine(
@@ -88,7 +96,8 @@ def build_engine(
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
     directory = get_loop_directory(settings, definition.name)
     store = EmbeddedStore(directory, catalogue, options=build_store_options(settings, definition), observe=observe)
-    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+    words = ("--state-dir", str(directory))
+    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory, Evaluations(directory), words)
 
 
 def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
@@ -162,6 +171,7 @@ def _build_shared_engine(
     try:  # the driver is an extra
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
         from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
+        from bandstand.store.postgres.evaluation_runs import SharedEvaluationRuns  # noqa: PLC0415
         from bandstand.store.postgres.ledger import SharedStoreOptions  # noqa: PLC0415
         from bandstand.store.postgres.store import SharedStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -181,7 +191,15 @@ def _build_shared_engine(
     if place is not None:
         address = replace(address, schema=place)
     store = SharedStore(address, catalogue, options=options, observe=observe)
-    return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)
+    return Engine(
+        store,
+        SharedConsoleQueries(store.ledger),
+        prior_files=None,
+        directory=None,
+        evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
+        words=("--loop", definition.name),
+        environment={} if settings.state_url is None else {"STATE_URL": url},
+    )
 
 
 def compute_config_hash(settings: Settings, catalogue: Catalogue, rewards: RewardSettings = CONTRACT) -> str:

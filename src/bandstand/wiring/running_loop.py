@@ -45,7 +45,6 @@ from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.model_file import ModelFiles
-from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine, get_retention_days
@@ -136,7 +135,7 @@ class RunningLoop:
         )
         directory = get_loop_directory(settings, place or self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
-        self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._evaluations = EvaluationQueue(engine.evaluations, engine.words, catalogue, environment=engine.environment)
         self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
         self._sight = engine.sight
         if shared.opinions is None:

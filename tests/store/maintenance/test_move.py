@@ -23,13 +23,16 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import ConfigurationError, IdempotencyMismatchError, StorageUnavailableError
+from bandstand.store.logged_events import EventLog, LoggedDecision, LoggedEvent, LoggedReward, LoggedState
 from bandstand.store.maintenance import export, import_, rebuild_verify
 from bandstand.store.maintenance import move as moving_module
 from bandstand.store.maintenance.backup import create_backup
+from bandstand.store.maintenance.decision_log import DirectoryEventLog
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.postgres import moved_rows
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import describe_target
+from bandstand.store.postgres.event_reader import open_shared_log
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.records import Decision, RewardPart, RewardWindow
 from bandstand.store.tables.judgements import JudgementState
@@ -321,6 +324,31 @@ async def go_on(history: History, subject: Subject) -> dict[str, Any]:
     }
 
 
+def list_events(log: EventLog) -> list[tuple[Any, ...]]:
+    """What evaluations read, but for where the features of a reward are."""
+    pages = list(log.read_events(page=7))
+    assert 0 < sum(map(len, pages)) <= log.count_events()
+    return [_to_values(event) for page in pages for event in page]
+
+
+def list_shared_events(url: str) -> list[tuple[Any, ...]]:
+    with open_shared_log(LedgerAddress.parse(url), CATALOGUE) as log:
+        return list_events(log)
+
+
+def _to_values(event: LoggedEvent) -> tuple[Any, ...]:
+    match event:
+        case LoggedDecision():
+            arrays = event.probabilities.tolist(), event.means.tolist()
+            return *event._replace(probabilities=np.zeros(0), means=np.zeros(0))[:7], event.body, event.reward, *arrays
+        case LoggedReward():
+            return tuple(event[:6])
+        case LoggedState():
+            policies = event.profile.policies.items()
+            return event.seq, event.uid, event.ts, [(key, state.reward_count, state.pulls) for key, state in policies]
+    return tuple(event)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     made = History(tmp_path_factory.mktemp("moved") / "state")
@@ -362,6 +390,9 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     filled = {name for name, rows in result.tables.items() if rows}
     assert set(result.tables) - filled == {"judge_spending"}, "the history has some of all"
     assert steps[-2:] == ["mark", "release"]
+    with open_read_only(copied.directory, CATALOGUE) as state:
+        log = list_events(DirectoryEventLog(state))
+    assert await asyncio.to_thread(list_shared_events, url) == log
     async with copied.serve(url) as subject:
         assert subject.store.secret == copied.secret
         seen = await copied.observe(subject)
