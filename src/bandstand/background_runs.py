@@ -5,7 +5,6 @@ here, and when the service dies.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,13 +32,13 @@ class RunKind:
         noun: what one is called.
         unknown: raised where there is none of a number.
         build_arguments: the words of the ``bandstand`` command that plays the run of a number.
-        environment: settings that only the child gets, and no list of processes shows.
+        environment: of the child, for what no list of processes may show; this process's if ``None``.
     """
 
     noun: str
     unknown: type[BandstandError]
     build_arguments: Callable[[int], Sequence[str]]
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class RunQueue:
@@ -173,7 +172,7 @@ class RunQueue:
             build_python_command(*self.kind.build_arguments(run)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            environment=os.environ | self.kind.environment if self.kind.environment else None,
+            environment=self.kind.environment,
         )
 
     def _close_child_input(self, run: int) -> None:

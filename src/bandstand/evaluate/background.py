@@ -19,7 +19,7 @@ class EvaluationQueue(RunQueue):
         evaluations: where they are kept.
         words: for the children, what they find the ledger by.
         catalogue: the configured policies.
-        environment: the same, what no list of processes may show.
+        environment: the same, for what no list of processes may show; this process's if left out.
         clock: seconds since the epoch.
     """
 
@@ -39,7 +39,7 @@ class EvaluationQueue(RunQueue):
                 "evaluation",
                 UnknownEvaluationError,
                 lambda run: ("evaluate-run", str(run), *words),
-                environment or {},
+                environment,
             ),
             clock=clock,
         )

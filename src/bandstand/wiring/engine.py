@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ class Engine:
         directory: what holds the ledger; ``None`` where none does.
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
-        environment: the same, what no list of processes may show.
+        environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
     """
 
     store: KeepsState
@@ -64,7 +65,7 @@ class Engine:
     directory: Path | None
     evaluations: EvaluationStore
     words: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 def build_engine(
@@ -198,7 +199,7 @@ def _build_shared_engine(
         directory=None,
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
-        environment={} if settings.state_url is None else {"STATE_URL": url},
+        environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
     )
 
 

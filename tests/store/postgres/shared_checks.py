@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,7 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.errors import UnknownDecisionError
+from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
@@ -30,7 +32,7 @@ from bandstand.store.tables.undo import Selection
 from bandstand.store.tables.windows import MetricSums
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.checks import list_refs
-from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same
+from tests.store.given import CATALOGUE, DAY, NOON, VERDICT, Subject, assert_same
 from tests.store.reward_checks import SUM
 
 
@@ -251,6 +253,24 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     late = await one.store.apply_conclusion(mine, nothing)
     assert late is None, "it came too late, and is told that there is nothing to tell"
     assert (await one.state("anna")).reward_count == 1
+
+
+async def what_a_user_s_turns_may_teach_is_counted_over_both(subjects: SharedSubjects) -> None:
+    limits = [
+        UpdateRateLimit(subject.store, 3, lambda: subjects.first.clock.now)
+        for subject in (subjects.first, subjects.second)
+    ]
+    states = []
+    for number in range(6):
+        subject, limit = (subjects.first, subjects.second)[number % 2], limits[number % 2]
+        taken = await subject.take_turn()
+        await limit.load_user("anna")
+        conclusion = Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5)
+        allow_update = partial(limit.allow_update, "anna")
+        outcome = await subject.store.apply_conclusion(taken, conclusion, allow_update=allow_update)
+        assert outcome is not None
+        states.append((outcome.judgement.state, outcome.judgement.reason))
+    assert states == [("taught", None)] * 3 + [("withheld", "influence_cap")] * 3
 
 
 async def a_turn_that_is_concluded_while_it_is_read_is_read_as_it_was_or_is(subjects: SharedSubjects) -> None:

@@ -62,6 +62,7 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class EmbeddedStore(Store):
@@ -346,7 +347,7 @@ class EmbeddedStore(Store):
     # ── what is made of turns ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         return await self._judgements.apply_conclusion(judgement, conclusion, allow_update=allow_update)
 
