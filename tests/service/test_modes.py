@@ -1,6 +1,6 @@
 """Learning modes: who is served, and who learns, in each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,25 @@ from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
 from bandstand.errors import LearningModeError, LoopRefusedError
 from bandstand.service.promotion import promote
 from bandstand.service.shadow_value import load_shadow_values
-from tests.service.given import Make, Service
+from tests.service.given import Make, Service, in_memory, on_disk
+from tests.store.postgres.shared import empty_ledger, make_shared, run_law_server
 
 OpenService = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "embedded", "postgres"])
+async def make(request: pytest.FixtureRequest) -> Make:
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("database")
+        await empty_ledger(url)
+        return lambda _: make_shared(url)
+    return in_memory if request.param == "memory" else on_disk
 
 
 @pytest.fixture

@@ -29,10 +29,12 @@ from bandstand.store.maintenance import move as moving_module
 from bandstand.store.maintenance.backup import create_backup
 from bandstand.store.maintenance.decision_log import DirectoryEventLog
 from bandstand.store.maintenance.offline import open_owned, open_read_only
+from bandstand.store.maintenance.report_rows import read_report
 from bandstand.store.postgres import moved_rows
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import describe_target
 from bandstand.store.postgres.event_reader import open_shared_log
+from bandstand.store.postgres.report_reader import read_report as read_shared_report
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.records import Decision, RewardPart, RewardWindow
 from bandstand.store.tables.judgements import JudgementState
@@ -393,6 +395,11 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     with open_read_only(copied.directory, CATALOGUE) as state:
         log = list_events(DirectoryEventLog(state))
     assert await asyncio.to_thread(list_shared_events, url) == log
+    splits = {"holdout": HOLDOUT}
+    report = read_report(copied.directory, CATALOGUE, splits, has_picks=True)
+    assert report.gains.days
+    assert report.splits.keys() == splits.keys()
+    assert await read_shared_report(LedgerAddress.parse(url), CATALOGUE, splits, has_picks=True) == report
     async with copied.serve(url) as subject:
         assert subject.store.secret == copied.secret
         seen = await copied.observe(subject)

@@ -126,6 +126,11 @@ class SharedDeployment:
         begun = await self._begin_split(HOLDOUT, definition)
         return None if begun is None else HoldoutStart(*begun)
 
+    async def find_running_split(self, kind: str, definition: str) -> tuple[int, float] | None:
+        """The number and the time of the beginning of a split, if it is the one that runs."""
+        newest = await self._ledger.readers.fetch_one(_NEWEST_SPLIT, kind)
+        return (newest["seq"], newest["ts"]) if newest is not None and newest["document"] == definition else None
+
     async def _begin_split(self, kind: str, definition: str | None) -> tuple[int, float] | None:
         """The number and the time of the beginning of a split, which may have been earlier; ``None`` for none."""
         ledger = self._ledger

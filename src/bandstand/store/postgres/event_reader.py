@@ -155,7 +155,7 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
     with asyncio.Runner() as runner:
         pool = ConnectionPool(address, 1, durable=False, statement_s=0)
         try:
-            runner.run(_require_ledger(pool, address))
+            runner.run(require_ledger(pool, address))
             policies = LedgerPolicies(catalogue)
             runner.run(policies.load(pool))
             yield SharedEventReader(runner, pool, policies)
@@ -163,7 +163,12 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
             runner.run(pool.close())
 
 
-async def _require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
+async def require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
+    """Refuse a schema that holds no ledger of this version's format.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
     there = await pool.fetch_one("SELECT to_regclass($1) IS NOT NULL", f"{address.schema}.meta")
     if not there[0]:
         raise ConfigurationError(f"the schema {address.schema!r} of STATE_URL holds no ledger")
