@@ -485,9 +485,9 @@ async def test_what_cannot_be_moved_is_refused_by_name_before_anything_is_writte
         await subject.store.log_loop_change(change)
     with pytest.raises(ConfigurationError, match="shop"):
         await move_directory(copied.directory, url)
-    other_mode = json.dumps({"loop": "default", "action": "change", "before": None, "after": {"mode": "apprentice"}})
+    scope = json.dumps({"loop": "default", "action": "change", "before": None, "after": {"scope": "loop"}})
     changes = {
-        f"UPDATE marks SET document = '{other_mode}' WHERE kind = 'loop'": "apprentice",  # noqa: S608 (a constant)
+        f"UPDATE marks SET document = '{scope}' WHERE kind = 'loop'": "scope",  # noqa: S608 (a constant)
         "DELETE FROM marks WHERE kind = 'loop'; INSERT INTO subjects VALUES (1, 1)": "subjects",
         "DELETE FROM subjects; UPDATE generations SET model = 'm' || char(0)": "generations",
     }
