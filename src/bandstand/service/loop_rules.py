@@ -3,15 +3,19 @@
 from typing import Final
 
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
-from bandstand.errors import ConfigurationError, FieldError
+from bandstand.errors import ConfigurationError, FieldError, InvalidRequestError
 
 SCOPE_IS_FIXED: Final = "whose the models are is for good; make another loop"
 _SAID_BY_SETTINGS: Final = "of the default loop the settings say it"
 _FROM_SETTINGS: Final = ("policy", "shadow", "include", "schemas", "policies", "retention_days")
 
 
-def find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldError]:
-    """What a definition says that cannot be changed in this loop."""
+def require_changeable(before: LoopDefinition, after: LoopDefinition) -> None:
+    """Refuse a definition that says what cannot be changed in this loop.
+
+    Raises:
+        InvalidRequestError: it does; every such field is named.
+    """
     faults = [FieldError("scope", SCOPE_IS_FIXED)] if before.scope != after.scope else []
     if before.name == DEFAULT_LOOP:
         if before.rewards.reactions != after.rewards.reactions:
@@ -19,7 +23,8 @@ def find_fixed(before: LoopDefinition, after: LoopDefinition) -> list[FieldError
         faults += [
             FieldError(key, _SAID_BY_SETTINGS) for key in _FROM_SETTINGS if getattr(before, key) != getattr(after, key)
         ]
-    return faults
+    if faults:
+        raise InvalidRequestError(f"{faults[0].field}: {faults[0].message}", faults)
 
 
 def merge_default(before: LoopDefinition, wanted: LoopDefinition) -> LoopDefinition:

@@ -24,7 +24,7 @@ from bandstand.errors import (
 )
 from bandstand.service.loop_follower import LoopFollower
 from bandstand.service.loop_registry import LoopRegistry
-from bandstand.service.loop_rules import SCOPE_IS_FIXED, find_fixed, is_applicable, merge_default
+from bandstand.service.loop_rules import SCOPE_IS_FIXED, is_applicable, merge_default, require_changeable
 from bandstand.service.loop_runtime import ComposeLoop, LoopPlaces, LoopRuntime, ManagedLoop
 from bandstand.store.protocol import MovedError
 from bandstand.store.tables.loops import LoopChange
@@ -289,8 +289,7 @@ class Loops:
         async with self._lock:
             loop = self.get(definition.name)
             before = loop.definition
-            if faults := find_fixed(before, definition):
-                raise InvalidRequestError(f"{faults[0].field}: {faults[0].message}", faults)
+            require_changeable(before, definition)
             if definition == before and loop.runtime is not None:
                 return loop
             change = self._registry.build_change(definition.name, loop, definition, client)
