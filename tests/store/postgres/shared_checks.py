@@ -26,6 +26,7 @@ from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.undo import Selection
@@ -608,6 +609,34 @@ async def a_launch_is_changed_by_one_at_a_time(subjects: SharedSubjects) -> None
         for store in both:
             assert (await store.list_launches())[-1] == logged
         known = logged.seq
+
+
+async def loops_are_changed_by_one_at_a_time(subjects: SharedSubjects) -> None:
+    one, other = subjects.first.store, subjects.second.store
+    made = LoopChange(name="menu", action="create", before=None, after={}, ts=NOON, client="ops", place="menu_1")
+    first = await one.log_loop_change(made, after=0)
+    with pytest.raises(MovedError):
+        await other.log_loop_change(made, after=0)
+    second = await other.log_loop_change(replace(made, action="change", place=None), after=first.seq)
+    assert first.seq < second.seq
+    for store in (one, other):
+        assert await store.list_loop_changes() == [first, second]
+    heard: list[int] = []
+
+    async def note() -> None:
+        heard.append(1)
+
+    other.subscribe(note)
+    await one.announce_change()
+    with pytest.raises(MovedError):  # it is to look what its loop is, before it decides in it
+        await decide_stale(await _load_anna(subjects.second))
+    assert heard == [1]
+    await decide_stale(subjects.second)
+
+
+async def _load_anna(subject: Subject) -> Subject:
+    await subject.store.load_profile("anna")
+    return subject
 
 
 async def a_policy_that_both_promote_at_once_is_promoted_once(subjects: SharedSubjects) -> None:
