@@ -8,6 +8,7 @@ import pytest
 
 from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import LearningModeError, LoopRefusedError
 from bandstand.service.promotion import promote
 from bandstand.service.shadow_value import load_shadow_values
@@ -102,6 +103,17 @@ async def test_logging_serves_the_first_and_teaches_nobody_anything(open_service
     assert (await service.reward({"decision_id": later.decision_id, "reward": 1.0})).applied
     await service.reopen()
     assert await count_rewards(service, "thompson-v1") == 1, "a rebuild teaches no more than was taught"
+
+
+async def test_logging_teaches_nothing_of_what_is_rewarded_over_time_either(open_service: OpenService) -> None:
+    rewards = RewardSettings(aggregation="sum", window=3600.0, default_reward=0.25)
+    service = await open_service("logging", reward_settings=rewards)
+    scored, _ = await service.score(), await service.score()
+    answer = await service.reward({"decision_id": scored.decision_id, "reward": 1.0})
+    assert (answer.applied, answer.reason) == (False, "logging_only")
+    service.clock.now += 7200.0
+    assert (await service.deployment.store.close_windows(10)).taught == []
+    assert await count_rewards(service, "first-v1") == 0
 
 
 async def test_a_mode_without_a_baseline_to_serve_is_refused_and_all_goes_on(open_service: OpenService) -> None:
