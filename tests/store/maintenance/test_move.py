@@ -23,6 +23,7 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import ConfigurationError, IdempotencyMismatchError, StorageUnavailableError
+from bandstand.service.shown import SearchQuestion, parse_question
 from bandstand.store.logged_events import EventLog, LoggedDecision, LoggedEvent, LoggedReward, LoggedState
 from bandstand.store.maintenance import export, import_, rebuild_verify
 from bandstand.store.maintenance import move as moving_module
@@ -35,13 +36,15 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import describe_target
 from bandstand.store.postgres.event_reader import open_shared_log
 from bandstand.store.postgres.report_reader import read_report as read_shared_report
+from bandstand.store.postgres.shown import search_ledger
 from bandstand.store.postgres.store import SharedStore
-from bandstand.store.records import Decision, RewardPart, RewardWindow
+from bandstand.store.records import LAST_SEQ, Decision, RewardPart, RewardWindow
 from bandstand.store.tables.judgements import JudgementState
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.shadows import Shadow
+from bandstand.store.tables.shown import search_decisions
 from bandstand.store.tables.undo import Selection
 from tests.store.checks import Law, check_store, list_refs
 from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same, ledger_of, make_embedded
@@ -392,8 +395,12 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     filled = {name for name, rows in result.tables.items() if rows}
     assert set(result.tables) - filled == {"judge_spending"}, "the history has some of all"
     assert steps[-2:] == ["mark", "release"]
+    wanted = parse_question(SearchQuestion(candidate_id="tip-1"))
     with open_read_only(copied.directory, CATALOGUE) as state:
         log = list_events(DirectoryEventLog(state))
+        found = search_decisions(state.connection, wanted, LAST_SEQ, 5, LAST_SEQ)
+    assert found.decisions
+    assert await search_ledger(LedgerAddress.parse(url), wanted, LAST_SEQ, 5) == found
     assert await asyncio.to_thread(list_shared_events, url) == log
     splits = {"holdout": HOLDOUT}
     report = read_report(copied.directory, CATALOGUE, splits, has_picks=True)
