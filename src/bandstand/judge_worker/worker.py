@@ -75,6 +75,7 @@ class JudgeWorker:
             compute_bound=options.compute_bound,
             shares=None if shares is None else shares.budget,
             book=name,
+            is_shared=options.shares_caps,
         )
         update_limit = UpdateRateLimit(store, options.max_updates, clock)
         self.conclusions = Conclusions(store, options.gate, update_limit, population)

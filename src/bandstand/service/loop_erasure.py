@@ -20,6 +20,7 @@ async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureRe
         OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and goes on at the next start, or
             when it is asked for again.
     """
+    await loops.refresh()
     async with loops.get(DEFAULT_LOOP).gate.pass_through():
         return await _erase_everywhere(loops, user_id, client)
 
@@ -60,6 +61,7 @@ async def _erase_in(loop: ManagedLoop, loops: Loops, user_id: str, client: str) 
         try:
             return await users.erase(loop.deployment, user_id, client)
         except StorageUnavailableError:
+            await loops.refresh()
             if all(other is not loop for other in loops):
                 return ErasureReceipt(erased={}, unreachable=())
             raise

@@ -45,7 +45,6 @@ from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.model_file import ModelFiles
-from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine, get_retention_days
@@ -78,6 +77,7 @@ class RunningLoop:
         shared: what it has in common with the others; the default loop is made first.
         definition: what it is.
         catalogue: its policies and schemas.
+        place: what holds its state, where that is not named as the loop.
 
     Attributes:
         deployment: its policies, its store, its clock.
@@ -91,13 +91,15 @@ class RunningLoop:
 
     front: FrontController
 
-    def __init__(self, shared: SharedParts, definition: LoopDefinition, catalogue: Catalogue) -> None:
+    def __init__(
+        self, shared: SharedParts, definition: LoopDefinition, catalogue: Catalogue, place: str | None = None
+    ) -> None:
         settings = shared.settings
         self._shared = shared
         self.name = definition.name
         self._is_default = self.name == DEFAULT_LOOP
         self.metrics = Metrics(of_process=self._is_default)
-        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition)
+        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition, place)
         self.store = engine.store
         population = PopulationPriorRefresher(
             catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
@@ -131,9 +133,9 @@ class RunningLoop:
             PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or ""),
             shared.generator,
         )
-        directory = get_loop_directory(settings, self.name)
+        directory = get_loop_directory(settings, place or self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
-        self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._evaluations = EvaluationQueue(engine.evaluations, engine.words, catalogue, environment=engine.environment)
         self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
         self._sight = engine.sight
         if shared.opinions is None:

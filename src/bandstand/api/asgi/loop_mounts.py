@@ -50,7 +50,7 @@ class LoopMounts:
             ForbiddenError: the key is bound to another loop.
             UnauthorizedError: a stranger asks for a loop that there is not.
             UnknownLoopError: there is none of that name.
-            StorageUnavailableError: it is not open.
+            StorageUnavailableError: it is not open, or it cannot be found out whether there is one.
         """
         name, inner = self._resolve(path, headers)
         if name == DEFAULT_LOOP:
@@ -79,7 +79,7 @@ class LoopMounts:
         return name, f"/{inside}"
 
     async def _wait_open(self, name: str) -> ManagedLoop:
-        loop = self._loops.get(name)
+        loop = await self._loops.find(name)
         while not loop.gate.is_open:
             await loop.gate.wait_open()
             if self._loops.get(name) is not loop:
