@@ -27,7 +27,7 @@ LOOP: dict[str, Any] = {
     "scope": "loop",
     "include": [],
     "policy": "menu",
-    "policies": {"menu": {"kind": "egreedy", "schema": "anything", "epsilon": 0.2}},
+    "policies": {"menu": {"kind": "egreedy", "schema": "anything", "epsilon": 0.2, "prior": "standard"}},
     "schemas": {"anything": {"version": 1, "intercept": True, "features": [_ALL]}},
 }
 NARROW_LOOP = LOOP | {"schemas": {"anything": LOOP["schemas"]["anything"] | {"features": [_ALL | {"columns": 32}]}}}

@@ -236,17 +236,16 @@ class FrontController:
         call.respond(response)
 
     def _refuse_call(self, call: HotCall, error: BaseException | None) -> None:
-        problem = _to_problem(error, call.request_id, call.client)
-        response = Response(*render_problem(problem, call.request_id), call.request_id)
+        rendered = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
+        response = Response(*rendered, call.request_id)
         self._record("POST", call.route, response.status, call.started, call.request_id, call.client)
         call.respond(response)
 
     async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
         """Answer a call of another wire as that wire would have it."""
         started = perf_counter()
-        headers = dict(scope["headers"])
+        headers, method = dict(scope["headers"]), str(scope["method"])
         request_id = self._resolve_request_id(headers)
-        method: str = scope["method"]
         client, route = ANONYMOUS, "unmatched"
         try:
             call = foreign.find_call(method, path, scope["query_string"])
