@@ -24,6 +24,7 @@ from bandstand.store.maintenance.returned_baselines import ReturnedBaselines
 from bandstand.store.maintenance.shared_fold import BENT, SharedFold, choose_users, compare_states, is_bent
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Session
+from bandstand.store.postgres.evaluation_runs import EVALUATION_RUNS
 from bandstand.store.postgres.returned_rows import IS_READABLE, RETURNED_TABLES, RowConverter, build_select
 from bandstand.store.postgres.withdrawal import Renumbering, ReturnMark, Withdrawal
 from bandstand.store.sqlite.errors import storage_errors
@@ -249,6 +250,10 @@ class _Return:
                 sentences.append(
                     f"{table}: {gone:,} rows whose decision retention took; what they taught is in baselines"
                 )
+        if await self._session.fetchval("SELECT to_regclass($1) IS NOT NULL", EVALUATION_RUNS):
+            runs = int(await self._session.fetchval(f"SELECT count(*) FROM {EVALUATION_RUNS}"))  # noqa: S608 (a constant)
+            if runs:
+                sentences.append(f"{EVALUATION_RUNS}: {runs:,} evaluations, which are in no ledger")
         return sentences
 
 

@@ -14,6 +14,8 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool, Session
 from bandstand.store.tables.run_table import MAX_RUN_ID, STALE_SECONDS, RunClaim, RunProgress, RunRecord
 
+EVALUATION_RUNS: Final = "evaluation_runs"
+"""The table, which is not there before the first run."""
 _NOW: Final = "extract(epoch FROM clock_timestamp())::float8"
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS evaluation_runs (
     id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -22,7 +22,7 @@ from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, Log
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool, Session
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import FORMAT
+from bandstand.store.postgres.schema import require_readable
 from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.loops import LoopChange, parse_loop_change
@@ -50,7 +50,7 @@ _NTH: Final = "SELECT seq FROM {table} WHERE seq > $1 ORDER BY seq LIMIT 1 OFFSE
 _COUNT: Final = """SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM rewards)
     + (SELECT count(*) FROM marks)"""
 _BASELINES: Final = "SELECT uid, document FROM baselines WHERE uid > $1 ORDER BY uid LIMIT $2"
-_FORMAT: Final = "SELECT value FROM meta WHERE key = 'format'"
+_META: Final = "SELECT key, value FROM meta"
 _LOOP_CHANGES: Final = "SELECT seq, ts, client, document FROM marks WHERE uid IS NULL AND kind = 'loop' ORDER BY seq"
 
 
@@ -149,7 +149,7 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
     """Read a loop's log, whether or not services run on it.
 
     Raises:
-        ConfigurationError: the schema holds no ledger of this version's format.
+        ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
     with asyncio.Runner() as runner:
@@ -164,7 +164,7 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
 
 
 async def require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
-    """Refuse a schema that holds no ledger of this version's format.
+    """Refuse a schema that holds no ledger that this version reads.
 
     Raises:
         ConfigurationError: it does not.
@@ -172,11 +172,7 @@ async def require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
     there = await pool.fetch_one("SELECT to_regclass($1) IS NOT NULL", f"{address.schema}.meta")
     if not there[0]:
         raise ConfigurationError(f"the schema {address.schema!r} of STATE_URL holds no ledger")
-    found = int((await pool.fetch_one(_FORMAT))[0])
-    if found != FORMAT:
-        raise ConfigurationError(
-            f"the ledger of STATE_URL has format {found}; this version of Bandstand reads {FORMAT}"
-        )
+    require_readable(dict(await pool.fetch(_META)))
 
 
 async def _find_page_end(session: Session, after: int, last: int, page: int) -> int:

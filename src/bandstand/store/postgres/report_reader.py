@@ -25,7 +25,7 @@ async def read_report(
         has_picks: whether to read the newest picks too.
 
     Raises:
-        ConfigurationError: the schema holds no ledger of this version's format.
+        ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
     ledger = SharedLedger(address, catalogue, options=SharedStoreOptions(may_lead=False), clock=time.time, observe=None)

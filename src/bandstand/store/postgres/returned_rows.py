@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bandstand.store.postgres.evaluation_runs import EVALUATION_RUNS
+
 _HAS_DECISION = "EXISTS (SELECT 1 FROM decisions AS d WHERE d.seq = coalesce(r.decision_seq, r.linked_seq))"
 IS_READABLE = f"(r.features IS NOT NULL OR {_HAS_DECISION})"
 """SQL: a reward ``r`` whose features an embedded ledger finds, which keeps them with the decision alone."""
@@ -52,7 +54,7 @@ RETURNED_TABLES = _COPIED
 MACHINERY = frozenset(
     {
         *("meta", "deployment", "slots", "leases", "processes", "delays", "followers"),
-        *("claims", "checkpoints", "baselines", "pulls"),
+        *("claims", "checkpoints", "baselines", "pulls", EVALUATION_RUNS),
     }
 )
 """Tables that a directory has no use for, or that are made of others."""

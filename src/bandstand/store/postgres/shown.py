@@ -33,7 +33,7 @@ async def search_ledger(address: LedgerAddress, wanted: DecisionSearch, before: 
     """Look through a whole ledger, beside running services; as :func:`search_shared_decisions`.
 
     Raises:
-        ConfigurationError: the schema holds no ledger of this version's format.
+        ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
     pool = ConnectionPool(address, 1, durable=False)
