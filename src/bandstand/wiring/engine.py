@@ -13,6 +13,7 @@ from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefini
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
+from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.personalizer.resource import ResourceLog
 from bandstand.service.loop_runtime import LoopPlaces
@@ -141,24 +142,6 @@ def build_loop_places(settings: Settings, store: Store) -> LoopPlaces:
 
     assert isinstance(store, SharedStore)  # noqa: S101 (what the same settings have made)
     return SchemaPlaces(LoopSchemas(store.ledger), settings.state_dir)
-
-
-def read_state_url(settings: Settings) -> str | None:
-    """The URL of the ledger, from its setting or its file; ``None`` for a state directory.
-
-    Raises:
-        ConfigurationError: both are given, or the file cannot be read.
-    """
-    url = None if settings.state_url is None else settings.state_url.get_secret_value()
-    if settings.state_url_file is None:
-        return url
-    if url is not None:
-        raise ConfigurationError("STATE_URL and STATE_URL_FILE are both set: unset one")
-    try:
-        return settings.state_url_file.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigurationError(f"STATE_URL_FILE={str(settings.state_url_file)!r} cannot be read: {reason}") from None
 
 
 def _build_shared_engine(

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from bandstand.child_process import build_python_command
 from bandstand.config.settings import Settings
+from bandstand.config.state_url import read_state_url
 from bandstand.judge import correction
 from bandstand.judge.llm import intents
 from bandstand.judge.llm.llm_judge import compute_turn_bound
@@ -24,7 +25,6 @@ from bandstand.loopback import is_loopback
 from bandstand.network_variables import check_network_variables
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
-from bandstand.wiring.engine import read_state_url
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
 from bandstand.wiring.llm_clients import get_daily_caps, llm_host
 

@@ -14,13 +14,13 @@ from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.loops import get_loop_directory, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings, read_settings
+from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError
 from bandstand.store.logged_events import EventLog
 from bandstand.store.loop_directories import LoopDirectories
 from bandstand.store.maintenance.decision_log import DirectoryEventLog
 from bandstand.store.maintenance.loops import read_loop_definition
 from bandstand.store.maintenance.offline import open_read_only
-from bandstand.wiring.engine import read_state_url
 
 if TYPE_CHECKING:
     from bandstand.store.postgres.address import LedgerAddress

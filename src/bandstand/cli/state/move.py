@@ -9,9 +9,9 @@ import typer
 from bandstand.cli.report import AsJson, show_progress, show_result
 from bandstand.cli.state.directory import resolve_location
 from bandstand.config.settings import read_settings
+from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.store.maintenance.offline import open_owned
-from bandstand.wiring.engine import read_state_url
 
 _SCHEMES = ("postgresql://", "postgres://")
 _KEPT = "The directory holds every word that it held: keep it as a backup, or delete it."
