@@ -135,6 +135,7 @@ NOT_SENT_AS_THEY_ARE = {
     "LadderDecision": "what the ladder does",
     "ArmSums": "sums of the ledger",
     "TipRequest": "what the tip generators read",
+    "LoopDefinition": "what a loop is, as others read it",
 }
 
 
