@@ -156,6 +156,7 @@ async def test_a_reset_is_asked_for_done_and_seen(person: Person) -> None:
     assert "Every policy starts anew" in page.text
     assert "Nothing since the reset" in page.text
     assert 'class="past"' in page.html, "the log stays, faint"
+    assert [row[1] for row in page.rows()[-2:]] == ["Reset: every policy started anew", decision["tip_id"]]
     assert (await person.send("/user/reset", id="nobody", token=asked.token)).status == 404
 
 

@@ -31,7 +31,7 @@ def add_shown_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource) -> N
         found: DecisionMatches | None = None
         refused = None
         if is_search := any(value for name, value in fields.items() if name != "among"):
-            start = LAST_SEQ if before is None else min(max(before, 0), LAST_SEQ)
+            start = LAST_SEQ if before is None else before
             try:
                 found = await find_decisions(sight, question, before=start, limit=_PAGE, scanned=_SEARCHED)
             except InvalidRequestError as error:

@@ -113,6 +113,17 @@ async def test_decisions_carry_their_reward_whatever_its_form(subject: Subject, 
     assert await sight.list_user_resets(user.uid, 9) == [NOON]
 
 
+async def test_picks_are_read_again_after_a_commit_alone(subject: Subject, sight: ConsoleQueries) -> None:
+    decision = await subject.decide("ada")
+    first = await sight.list_picks()
+    assert [each.reward for each in first] == [None]
+    assert await sight.list_picks() is first
+    await subject.reward(decision, 0.5)
+    assert [each.reward for each in await sight.list_picks()] == [0.5]
+    await subject.store.erase("ada", "tests")
+    assert await sight.list_picks() == [], "nothing is kept of who is gone"
+
+
 async def test_no_question_reads_a_table_from_end_to_end(
     subject: Subject, sight: ConsoleQueries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
