@@ -337,7 +337,7 @@ async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_t
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who made room for others since the prior was learned, erased by a running service and before a start."""
-    monkeypatch.setattr("bandstand.learning.population.compute_capacity", lambda _: 5)
+    monkeypatch.setattr("bandstand.learning.prior_pool.compute_capacity", lambda _: 5)
     await service.reopen()
     secret = service.deployment.store.secret
     last_first = sorted(range(17), key=lambda user: compute_sampling_key(secret, f"user-{user}"), reverse=True)

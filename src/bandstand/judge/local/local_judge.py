@@ -76,7 +76,6 @@ class Local:
         if rules.taxonomy != classifier.taxonomy:
             raise ValueError("rules and classifier must share a taxonomy")
         self.taxonomy = rules.taxonomy
-        self.model = f"{rules.model}+{classifier.model}"
         self._rules = rules
         self._classifier = classifier
         self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
@@ -100,6 +99,11 @@ class Local:
         taxonomy = taxonomy or shipped_taxonomy("followup-v1")
         classifier = Classifier(weights, taxonomy) if weights else Classifier.shipped(taxonomy.name)
         return cls(load_shipped_rules(taxonomy), classifier)
+
+    @property
+    def model(self) -> str:
+        """Under which its verdicts are known."""
+        return f"{self._rules.model}+{self._classifier.model}"
 
     @property
     def rules(self) -> Rules:
