@@ -189,10 +189,9 @@ def main() -> None:
     policy = Catalogue.parse(shipped, {"policies": {"mine": definition}}).get_policy("mine")
     for name in arguments.worlds:
         worlds = [draw_decisions(name, seed, policy) for seed in range(arguments.seeds)]
-        random, oracle = (
-            np.array([combine(world.value[:, :STEPS]).mean() for world in worlds])
-            for combine in (lambda value: value.mean(axis=-1), lambda value: value.max(axis=-1))
-        )
+        values = [world.value[:, :STEPS] for world in worlds]
+        random = np.array([value.mean() for value in values])
+        oracle = np.array([value.max(axis=-1).mean() for value in values])
         print(f"\n| {name}: a user's first ten decisions, no past users | gap closed |\n|---|---|")
         for title, player in list_rows(worlds, policy):
             earned = np.array([player(world).mean() for world in worlds])

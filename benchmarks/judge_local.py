@@ -148,6 +148,16 @@ def shipped_tiers() -> list[LocalTier]:
     return [load_shipped_rules(FOLLOWUP), Classifier.shipped("followup-v1"), Local.shipped()]
 
 
+def print_tables(recommending: Dialogues, chatting: Dialogues) -> None:
+    """Print what the tiers agree to."""
+    for title, table in {
+        "Recommendation dialogues": quality_table(recommending, cross_validated(recommending)),
+        "Chit-chat": shift_table(chatting),
+        "Rules on recommendation dialogues": rules_table(recommending),
+    }.items():
+        print(f"{title}\n\n{table}\n")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,13 +171,8 @@ def main() -> None:
     if options.data.is_dir():
         recommending, chatting = (dialogues(options.data / name) for name in ("iard_dev.jsonl", "tiage_dev.jsonl"))
         turns = [row.turn for _, row in recommending]
-    if options.data.is_dir() and not options.only_costs:
-        for title, table in {
-            "Recommendation dialogues": quality_table(recommending, cross_validated(recommending)),
-            "Chit-chat": shift_table(chatting),
-            "Rules on recommendation dialogues": rules_table(recommending),
-        }.items():
-            print(f"{title}\n\n{table}\n")
+        if not options.only_costs:
+            print_tables(recommending, chatting)
     print(f"Microseconds a verdict\n\n{cost_table(turns, options.repeats)}")
 
 

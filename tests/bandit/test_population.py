@@ -8,7 +8,7 @@ import pytest
 
 from bandstand.bandit.choice import choose
 from bandstand.bandit.policies import LinUCB
-from bandstand.bandit.population import LEAVE_ONE_OUT_BELOW, PopulationPrior, refresh_steps
+from bandstand.bandit.population import LEAVE_ONE_OUT_BELOW, PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS, UserSums, compute_predictive_prior, fit_prior
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Prior, RidgeState
@@ -37,6 +37,12 @@ def test_nobody_met_is_the_base_prior() -> None:
     for nobody in (PopulationPrior.from_base(BASE), PopulationPrior.fit({}, BASE)):
         assert nobody.get_prior("anyone") is BASE
         assert (nobody.users, nobody.rewards) == (0, 0)
+
+
+def test_a_scale_free_prior_of_nobody_is_the_base_too() -> None:
+    """As after the erasure of everybody."""
+    nobody = PopulationPrior.fit({}, BASE, form=PriorForm(has_intercept=True))
+    assert is_same(nobody.get_prior("anyone"), BASE)
 
 
 def test_a_lone_user_learns_nothing_from_themself() -> None:

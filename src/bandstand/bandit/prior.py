@@ -183,7 +183,9 @@ def compute_next_user_prior(users: UserSums, estimate: Prior, hyperprior: Hyperp
     """
     root, whitened, _ = _compute_whitened(users, _Estimate(estimate.mean, estimate.covariance, estimate.noise))
     d = len(estimate.mean)
-    known = (len(users) + hyperprior.mean) * np.eye(d) - compute_ridge_inverse(whitened).sum(axis=0)
+    known = (len(users) + hyperprior.mean) * np.eye(d)
+    if len(users):
+        known -= compute_ridge_inverse(whitened).sum(axis=0)
     covariance = estimate.covariance + root @ np.linalg.solve(known, root.T)
     return Prior(estimate.mean, (covariance + covariance.T) / 2.0, estimate.noise)
 
