@@ -33,22 +33,13 @@ PAGES = (
 )
 
 UNSUPPORTED = "urn:bandstand:problem:unsupported-by-engine"
-REFUSED: tuple[tuple[str, str, Any], ...] = (
-    ("POST", "/evaluations", {"policies": ["linucb-v2"]}),
-    ("PUT", "/loops/menu", {}),
-    ("PUT", "/loops/default", {"mode": "logging"}),
-    ("POST", "/loops/default/promote", {}),
-)
+REFUSED: tuple[tuple[str, str, Any], ...] = (("PUT", "/loops/menu", {"scope": "loop"}),)
 
 
-RUN = {"name": "run", "startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z", "policies": []}
 REFUSED_ON_ANOTHER_WIRE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET", "v1.0/model", {}),
     ("PUT", "v1.0/model", {"content": b"any"}),
     ("DELETE", "v1.0/logs", {}),
-    ("POST", "v1.0/evaluations", {"json": RUN}),
-    ("PUT", "featureImportances/run?api-version=2022-09-01-preview", {"json": RUN}),
-    ("PUT", "v1.0/configurations/service", {"json": {"learningMode": "apprentice"}}),
 )
 
 

@@ -83,6 +83,7 @@ EXAMPLES: dict[str, list[str]] = {
         SCORE,
         "all(each.alike <= each.requests for each in client.deployment_stats().features.contrasts)  # -> True",
     ],
+    "OpenTokens": ["client.deployment_stats().features.tokens  # -> ()"],
     "MetricAverage": [SCORE, 'sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])  # -> True'],
     "MetricStanding": [SCORE, 'sorted(client.deployment_stats().metrics) in ([], ["linucb-v2"])  # -> True'],
     "FeatureStats": [SCORE, "client.deployment_stats().features.requests >= 1  # -> True"],

@@ -73,6 +73,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "UnreadFeature": "UnreadFeature",
         "ReadFeature": "ReadFeature",
         "Contrast": "PolicyContrast",
+        "OpenTokens": "OpenTokens",
         "FeatureStats": "FeatureStats",
         "MetricAverage": "MetricAverage",
         "MetricStanding": "MetricStanding",

@@ -260,4 +260,5 @@ class StoreStatus:
     quarantined: int = 0
     last_error: str | None = None
     disk_is_full: bool = False
+    disk_free: int | None = None  # bytes; None where the ledger is on no disk of ours
     details: dict[str, Any] = field(default_factory=dict)

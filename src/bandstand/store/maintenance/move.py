@@ -115,12 +115,8 @@ def require_movable(state: OpenedDirectory) -> None:
         raise ConfigurationError(f"loops beside the default one cannot be moved: {', '.join(sorted(names))}")
     if (after := current.get(DEFAULT_LOOP)) is not None:
         definition = LoopDefinition.parse(DEFAULT_LOOP, after)
-        kept = LoopDefinition(name=DEFAULT_LOOP)
-        if (definition.mode, definition.scope) != (kept.mode, kept.scope):
-            raise ConfigurationError(
-                f"the default loop has the mode {definition.mode!r} and the scope {definition.scope!r}, which a shared "
-                "ledger does not keep"
-            )
+        if definition.scope != "user":
+            raise ConfigurationError(f"the default loop has the scope {definition.scope!r}: it cannot be moved")
     if connection.execute("SELECT EXISTS (SELECT 1 FROM subjects)").fetchone()[0]:
         raise ConfigurationError("decisions of a model for everybody (table subjects) cannot be moved")
     for table in TABLES:

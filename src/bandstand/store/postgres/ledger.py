@@ -75,6 +75,7 @@ class SharedLedger:
         observe: called after each group.
 
     Attributes:
+        address: as above.
         decisions: connections that log decisions.
         writers: connections that log everything else, synced.
         readers: connections that read.
@@ -102,7 +103,7 @@ class SharedLedger:
         self.has_real_clock = clock is time.time
         self.secret = b""
         self.epoch = 0
-        self._address = address
+        self.address = address
         self._observe = observe
         synced = options.durability != "process"
         self.decisions = ConnectionPool(address, _CONNECTIONS, durable=options.durability == "strict")
@@ -144,7 +145,7 @@ class SharedLedger:
         """
         try:
             await self._reach()
-            self.secret = await create_tables(self.writers, self._address.schema)
+            self.secret = await create_tables(self.writers, self.address.schema)
             await self.take_slot()
             await self.policies.register(self.writers)
             await self.reload()

@@ -183,6 +183,7 @@ class SharedRewards:
             reward.body_hash,
             reward.client,
             reward.ts,
+            None if reward.applied else reward.reason,
             *(reward.idempotency or (None, None)),
             *to_reaction_columns(reward),
         )
@@ -200,8 +201,7 @@ class SharedRewards:
     def _fold(self, reward: Reward, row: Any) -> None:
         """Fold a reward that is logged, if its user is in memory as of the event before."""
         ledger = self._ledger
-        reward.decision_seq, reward.applied = row["decision_seq"], row["applied"]
-        reward.reason = None if reward.applied else "reset"
+        reward.decision_seq, reward.applied, reward.reason = row["decision_seq"], row["applied"], row["reason"]
         if not reward.applied:
             return
         known = None

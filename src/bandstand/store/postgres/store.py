@@ -59,6 +59,7 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class SharedStore(Store):
@@ -297,8 +298,11 @@ class SharedStore(Store):
 
     # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        return await self._loops.log_loop_change(change, after=after)
+
+    async def announce_change(self) -> None:
+        await self._deployment.raise_epoch()
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()
@@ -370,7 +374,7 @@ class SharedStore(Store):
     # ── what is made of turns ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         return await self._judgements.apply_conclusion(judgement, conclusion, allow_update=allow_update)
 

@@ -233,6 +233,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             "unread": [],
             "fields": [],
             "contrasts": [],
+            "tokens": [],
             "warnings": [],
         },
         "loop": {
