@@ -93,9 +93,9 @@ async def test_there_and_back_again_is_equal(moved: History, history: History, d
 
 async def test_what_was_done_in_the_shared_ledger_comes_along(moved: History, database: str) -> None:
     async with moved.serve(database) as subject:
+        await go_on(moved, subject)
         store = subject.store
         assert isinstance(store, SharedStore)
-        await go_on(moved, subject)
         subject.clock.now = NOON + 95 * DAY  # after this, all of the decisions from before are gone
         await store.upkeep.try_to_lead()
         await store.upkeep.apply_retention()

@@ -12,6 +12,7 @@ import asyncpg
 from bandstand import __version__
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import BandstandError, ConfigurationError, StorageUnavailableError
+from bandstand.store.postgres import schema
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.departures import Departures
@@ -19,7 +20,7 @@ from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import FORMAT, create_tables, require_readable
+from bandstand.store.postgres.schema import create_tables, require_readable
 from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
 from bandstand.store.records import StoreStatus, first_seq_at
 
@@ -126,6 +127,7 @@ class SharedLedger:
         self._last_error: str | None = None
         self._polled_at = 0.0
         self._standbys: int | None = None
+        self._format = schema.FORMAT  # of this version
         self._outdated: str | None = None  # why this version may not go on
         self.stale_scores = 0
         self._background_tasks: list[asyncio.Task[None]] = []
@@ -209,7 +211,7 @@ class SharedLedger:
             if row["epoch"] == self.epoch:
                 return
             try:
-                require_readable(dict(await self.readers.fetch("SELECT key, value FROM meta")))
+                require_readable(dict(await self.readers.fetch("SELECT key, value FROM meta")), self._format)
             except ConfigurationError as error:  # a later version has taken over
                 self._outdated = error.detail
                 raise StorageUnavailableError(error.detail) from error
@@ -292,7 +294,7 @@ class SharedLedger:
             is_leader=is_leader,
             processes=lease.processes,
             configurations=lease.configurations,
-            format=FORMAT,
+            format=self._format,
             round_trip_s=self.writers.last_round_trip_s,
             skew_s=lease.skew_s,
             lease_s=lease.remaining_s,

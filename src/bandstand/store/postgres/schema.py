@@ -114,7 +114,7 @@ async def _create(channel: Channel, schema: str) -> bytes:
     meta: dict[str, Any] = dict(await session.fetch("SELECT key, value FROM meta"))
     if int(meta["format"]) < FORMAT:
         await _upgrade(session, int(meta["format"]))
-    require_readable(meta)
+    require_readable(meta, FORMAT)
     if MOVING_KEY in meta:
         raise ConfigurationError(
             "a ledger is being moved to STATE_URL: let `bandstand state move` end, or run it again"
@@ -148,16 +148,19 @@ async def _upgrade(session: Any, found: int) -> None:
     await session.execute(_NOTE_MEANING, "format", str(FORMAT).encode())
 
 
-def require_readable(meta: Mapping[str, bytes]) -> None:
-    """Refuse a ledger of a later format, unless that says that processes of this version may go on.
+def require_readable(meta: Mapping[str, bytes], known: int) -> None:
+    """Refuse a ledger of a later format, unless that says that processes of an earlier version may go on.
+
+    Args:
+        meta: the ledger's.
+        known: the format of this version.
 
     Raises:
         ConfigurationError: they may not.
     """
-    if int(meta["format"]) > FORMAT and int(meta.get(_READS_FROM_KEY, meta["format"])) > FORMAT:
-        raise ConfigurationError(
-            f"the ledger of STATE_URL has format {int(meta['format'])}; this version of Bandstand reads {FORMAT}"
-        )
+    found = int(meta["format"])
+    if found > known < int(meta.get(_READS_FROM_KEY, found)):
+        raise ConfigurationError(f"the ledger of STATE_URL has format {found}; this version of Bandstand reads {known}")
 
 
 async def require_server(session: Any) -> None:
