@@ -8,8 +8,12 @@ from bandstand.cli.settings import render_settings_page
 from tests.project.checkout import ROOT
 
 PACKAGE = ROOT / "src" / "bandstand"
-HANDS_ON = (PACKAGE / "wiring" / "judge_worker.py", PACKAGE / "config" / "misspelt.py")
-"""One gives its own environment to the judge's process, one looks at names alone; neither reads a setting."""
+HANDS_ON = (
+    PACKAGE / "wiring" / "judge_worker.py",
+    PACKAGE / "wiring" / "engine.py",
+    PACKAGE / "config" / "misspelt.py",
+)
+"""Two give their own environment to processes that they start, one looks at names alone; none reads a setting."""
 SETS_THREADS = PACKAGE / "cli" / "blas_threads.py"
 """Sets what numpy reads when it is imported."""
 SOURCES = sorted(set((ROOT / "src").rglob("*.py")) - {*HANDS_ON, SETS_THREADS})

@@ -282,7 +282,7 @@ async def what_may_not_teach_now_is_withheld(subject: Subject) -> None:
     decision = await subject.decide("anna")
     taken = (await subject.store.accept(subject.turn(decision))).judgement
     outcome = await subject.store.apply_conclusion(
-        taken, Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5), allow_update=lambda: False
+        taken, Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5), allow_update=lambda _: False
     )
     assert outcome is not None
     assert (outcome.judgement.state, outcome.judgement.reason, outcome.reward) == ("withheld", "influence_cap", None)

@@ -83,6 +83,7 @@ def _configure_gc() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_ROUNDS, _NO_FULL_ROUND)
 
 

@@ -42,8 +42,11 @@ def find_misspelt_settings(variables: Iterable[str] = os.environ) -> list[Misspe
 
 
 def _is_near(name: str, setting: str) -> bool:
-    if min(len(name), len(setting)) >= _LONG and SequenceMatcher(None, name, setting).ratio() >= _ALIKE:
-        return True
+    if min(len(name), len(setting)) >= _LONG:
+        matcher = SequenceMatcher(None, name, setting)
+        # The first two are upper bounds of the third, and take next to no time.
+        if all(bound() >= _ALIKE for bound in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)):
+            return True
     return _is_one_edit(name, setting)
 
 

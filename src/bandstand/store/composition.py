@@ -1,6 +1,6 @@
 """What a store of parts hands on whole: each of these protocols is one part's to keep, whatever the engine."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from bandstand.store.protocol import GenerationLog, LoopLog
@@ -17,7 +17,7 @@ from bandstand.store.tables.judgements import (
     TurnTotals,
 )
 from bandstand.store.tables.loops import LoopChange
-from bandstand.store.turn_protocol import JudgementLog, TurnQueue
+from bandstand.store.turn_protocol import AllowUpdate, JudgementLog, TurnQueue
 
 
 class ComposedLogs(GenerationLog, LoopLog):
@@ -35,8 +35,8 @@ class ComposedLogs(GenerationLog, LoopLog):
     async def find_origin(self, decision: Decision) -> TipOrigin | None:
         return await self._generations.find_origin(decision)
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        return await self._loops.log_loop_change(change, after=after)
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()
@@ -91,7 +91,7 @@ class ComposedTurns(TurnQueue, JudgementLog):
         return await self._turns.load_spending(day)
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         return await self._judgements.apply_conclusion(judgement, conclusion, allow_update=allow_update)
 

@@ -103,7 +103,7 @@ async def test_a_silent_connection_ends_without_a_word(client: Client) -> None:
     assert (client.transport.written, client.transport.end) == (b"", "closed")
 
 
-async def test_a_whole_request_ends_the_watch_and_an_empty_line_begins_it_again(client: Client) -> None:
+async def test_a_whole_request_ends_the_watch_and_an_empty_line_does_not_stop_the_idle_clock(client: Client) -> None:
     client.send(WHOLE[:-1])
     client.send(WHOLE[-1:])
     assert client.watch.count == 0
@@ -112,10 +112,28 @@ async def test_a_whole_request_ends_the_watch_and_an_empty_line_begins_it_again(
     assert client.transport.written.startswith(b"HTTP/1.1 404 ")
     assert client.is_idle()
     client.send(b"\r\n")
-    assert client.watch.count == 1, "the base class waits no longer"
+    client.connection.timeout_keep_alive = 0
+    client.connection.timeout_keep_alive_handler()
+    assert client.transport.end == "closed"
+    client.connection.connection_lost(None)
+    assert client.connection.timeout_keep_alive_task is None
+
+
+async def test_the_idle_clock_counts_from_the_last_answer_and_spares_who_is_not_idle(client: Client) -> None:
+    for _ in range(2):
+        client.send(WHOLE)
+        await client.wait_for_answer()
+    clock = client.connection.timeout_keep_alive_task
+    client.connection.timeout_keep_alive_handler()
+    assert client.transport.end == "", "it has only just been answered"
+    assert client.connection.timeout_keep_alive_task not in {clock, None}, "the clock runs for what is left"
     client.send(WHOLE)
-    assert client.watch.count == 0
+    client.connection.timeout_keep_alive = 0
+    client.connection.timeout_keep_alive_handler()
+    assert client.transport.end == "", "it waits for its answer"
+    client.connection.timeout_keep_alive = 75
     await client.wait_for_answer()
+    assert client.connection.timeout_keep_alive_task is not None, "and is idle again"
     client.connection.connection_lost(None)
 
 
@@ -162,6 +180,7 @@ async def test_an_answer_that_is_not_read_is_given_up(client: Client) -> None:
 async def test_a_connection_that_never_closes_is_cut(client: Client) -> None:
     client.send(WHOLE)
     await client.wait_for_answer()
+    client.connection.timeout_keep_alive = 0
     client.connection.timeout_keep_alive_handler()
     assert (client.transport.end, client.watch.count) == ("closed", 1)
     assert client.connection.expire() is None

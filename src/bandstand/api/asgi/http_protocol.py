@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, STALLED_SECONDS, ConnectionWatch
+from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
@@ -79,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._incoming: _Part | None = None  # which part of a request has begun and not ended
         self._has_deadline = False  # that part
         self._is_watched = True  # for want of a whole request
+        self._idle_since = 0.0  # by the loop's clock; of use while there is no request
 
     # ── what the transport calls ──────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._watch.release(self)
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,13 +104,9 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._has_deadline:
                 self._watch.watch(self, HEAD_SECONDS if incoming == "head" else BODY_SECONDS)
                 self._has_deadline = self._is_watched = True
-        elif cycle is not None:
-            if self._is_watched:
-                self._watch.release(self)
-                self._is_watched = False
-            if cycle.response_complete and not self.timeout_keep_alive_task:
-                self._watch.watch(self, IDLE_SECONDS)  # an empty line has stopped the base class's clock
-                self._is_watched = True
+        elif cycle is not None and self._is_watched:
+            self._watch.release(self)
+            self._is_watched = False
 
     def pause_writing(self) -> None:
         """Wait for the reader, but not for ever."""
@@ -121,8 +119,18 @@ class HttpProtocol(HttpToolsProtocol):
         if not (self._is_watched or self.transport.is_closing()):
             self._watch.release(self)
 
+    def _unset_keepalive_if_required(self) -> None:
+        """Let the clock of an idle connection run on: to stop and start it at each request takes 4 µs."""
+
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, whose last answer may never have been read."""
+        """Close a connection that has been idle for so long; its last answer may never have been read."""
+        self.timeout_keep_alive_task = None
+        if not self.is_idle:
+            return  # the next answer starts the clock anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0.0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            return
         super().timeout_keep_alive_handler()
         self._watch.watch(self, STALLED_SECONDS)
 
@@ -235,6 +243,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin the next of the pipelined requests, or be idle from now on."""
+        if self.pipeline or self.timeout_keep_alive_task is None or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+        self._idle_since = self.loop.time()
 
     # ── answering ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,31 +1,31 @@
 """Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bandstand.api.asgi.event_counter import EventCounter
 from bandstand.api.asgi.latency_histogram import LatencyHistogram
 from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.service.experiment import ExperimentStatus
 from bandstand.service.feature_health import FeatureReport
+from bandstand.service.latency import RouteLatency
 from bandstand.store.records import StoreStatus
-
-KeyT = TypeVar("KeyT", bound=tuple[str, ...])
-ChildT = TypeVar("ChildT")
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_WATCHED = ("/score", "/reward")
 _MAX_TENANTS = 1000  # a label of a metric lives as long as the process
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """Counters and histograms of one loop, with the children looked up once (``labels`` costs more than ``inc``).
+    """Counters and histograms of one loop; those that every request counts in are of one thread, this one.
 
     Args:
         of_process: show what is the whole process's too.
@@ -41,16 +41,16 @@ class Metrics:
             "bandstand_request_seconds", "Time to answer a request.", ("method", "route", "status"), _LATENCIES
         )
         self._registry.register(self._requests)
-        decisions = Counter("bandstand_decisions", "Decisions made.", ("policy", "exploring"), registry=self._registry)
-        rewards = Counter("bandstand_rewards", "Rewards taken.", ("policy", "applied"), registry=self._registry)
+        self._decisions = EventCounter("bandstand_decisions", "Decisions made.", ("policy", "exploring"))
+        self._rewards = EventCounter("bandstand_rewards", "Rewards taken.", ("policy", "applied"))
+        self._registry.register(self._decisions)
+        self._registry.register(self._rewards)
         self._unknown_events = Counter(
             "bandstand_personalizer_unknown_events",
             "Calls of Personalizer's wire about an event that is not known.",
             ("call",),
             registry=self._registry,
         )
-        self._decisions = _Children[tuple[str, str], Counter](decisions.labels)
-        self._rewards = _Children[tuple[str, str], Counter](rewards.labels)
         self._generations = Counter(
             "bandstand_generations", "Requests answered with tips.", ("prompt_version",), registry=self._registry
         )
@@ -113,13 +113,22 @@ class Metrics:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
         self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
 
+    def list_latencies(self) -> list[RouteLatency]:
+        """How long the two calls that products wait for take, each as far as it was asked for."""
+        found = []
+        for route in _WATCHED:
+            requests, (p50, p99) = self._requests.compute_quantiles(("POST", route), (0.5, 0.99))
+            if requests:
+                found.append(RouteLatency(route=route, requests=requests, p50=p50, p99=p99))
+        return found
+
     def record_decision(self, policy: str, *, exploring: bool) -> None:
         """Count a decision."""
-        self._decisions[policy, "true" if exploring else "false"].inc()
+        self._decisions.count((policy, "true" if exploring else "false"))
 
     def record_reward(self, policy: str, *, applied: bool) -> None:
         """Count a reward."""
-        self._rewards[policy, "true" if applied else "false"].inc()
+        self._rewards.count((policy, "true" if applied else "false"))
 
     def record_unknown_event(self, call: str) -> None:
         """Count a call of Personalizer's wire about an event that is not known."""
@@ -181,18 +190,6 @@ class _AllLoops(CollectorRegistry):
                 known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 known.samples += [sample._replace(labels={**sample.labels, "loop": name}) for sample in family.samples]
         yield from families.values()
-
-
-class _Children(dict[KeyT, ChildT]):
-    """Children of a metric by their label values, made on first use."""
-
-    def __init__(self, labels: Callable[..., ChildT]) -> None:
-        super().__init__()
-        self._labels = labels
-
-    def __missing__(self, key: KeyT) -> ChildT:
-        child = self[key] = self._labels(*key)
-        return child
 
 
 class _JudgeCollector(Collector):
@@ -285,3 +282,44 @@ class _StoreCollector(Collector):
             "bandstand_quarantined_documents", "Documents set aside since the start.", status.quarantined
         )
         yield GaugeMetricFamily("bandstand_ready", "1 while the store takes events.", float(status.state == "ready"))
+        if status.details.get("store") == "postgresql":
+            yield from _collect_shared(status.details)
+
+
+_SHARED_GAUGES = {
+    "leader": "1 while this process does what one does for all.",
+    "processes": "Processes that share the ledger.",
+    "configurations": "Different settings that these have.",
+    "lease_seconds": "Until the lease of this process's event numbers ends.",
+    "due_checkpoints": "Users whose state is to be written.",
+    "synchronous_standbys": "Connected standbys that commits wait for, where the role may see them.",
+}
+
+
+def _collect_shared(details: Mapping[str, Any]) -> Iterator[Metric]:
+    """What a process sees of a ledger that it shares."""
+    for name, text in _SHARED_GAUGES.items():
+        if details[name] is not None:
+            yield GaugeMetricFamily(f"bandstand_shared_{name}", text, float(details[name]))
+    yield GaugeMetricFamily(
+        "bandstand_shared_clock_skew_seconds",
+        "By how much this clock is ahead of the database's.",
+        details["clock_skew_ms"] / 1000,
+    )
+    yield CounterMetricFamily(
+        "bandstand_shared_stale_scores", "Decisions made again after a reward elsewhere.", details["stale_scores"]
+    )
+    kinds = ("pool",)
+    calls = CounterMetricFamily("bandstand_shared_calls", "Work done on the database.", labels=kinds)
+    seconds = CounterMetricFamily("bandstand_shared_seconds", "Time that it took.", labels=kinds)
+    opened = GaugeMetricFamily("bandstand_shared_connections", "Open connections.", labels=kinds)
+    busy = GaugeMetricFamily("bandstand_shared_busy_connections", "Those in use.", labels=kinds)
+    errors = CounterMetricFamily(
+        "bandstand_shared_errors", "Tries that failed, by SQLSTATE or name.", labels=(*kinds, "code")
+    )
+    for pool, figures in details["pools"].items():
+        for family, name in ((calls, "calls"), (seconds, "seconds"), (opened, "open"), (busy, "busy")):
+            family.add_metric((pool,), figures[name])
+        for code, count in figures["errors"].items():
+            errors.add_metric((pool, code), count)
+    yield from (calls, seconds, opened, busy, errors)

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from bandstand.definition import DefinitionTable, to_configuration_error
 from bandstand.errors import FieldError
@@ -127,7 +127,7 @@ def parse_shipped_rules(taxonomy: Taxonomy, precision: Mapping[str, float]) -> l
     """
     faults: list[FieldError] = []
     rules = []
-    documents = {language: tomllib.loads(_read_shipped_text(f"{language}.toml")) for language in _BOOKS}
+    documents = _load_books()
     # People switch languages within a sentence, so a filler of one is a filler in all.
     words = (word for document in documents.values() for word in document.get("fillers", ()))
     fillers = frozenset(token for word in words for token in split_tokens(normalise_text(word)))
@@ -142,6 +142,12 @@ def parse_shipped_rules(taxonomy: Taxonomy, precision: Mapping[str, float]) -> l
     if faults:
         raise to_configuration_error(faults)
     return rules
+
+
+@cache
+def _load_books() -> Mapping[str, dict[str, Any]]:
+    """The shipped files, which every taxonomy reads."""
+    return {language: tomllib.loads(_read_shipped_text(f"{language}.toml")) for language in _BOOKS}
 
 
 def _read_shipped_label(table: DefinitionTable, key: str, taxonomy: Taxonomy) -> str | None:

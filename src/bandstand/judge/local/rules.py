@@ -5,7 +5,8 @@ many rules there are, and no message can make a rule slow.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from bandstand.definition import hash_definition
@@ -182,12 +183,18 @@ class Rules:
         }
         if repetition:
             self._rank[repetition.rule_id] = (True, False, -repetition.score)
-        self.model = f"rules@{self._hash()}"
+
+    @cached_property
+    def model(self) -> str:
+        """Under which its verdicts are known, by a hash of all rules, which takes a while and few processes need."""
+        return f"rules@{self._hash()}"
 
     def matches(self, normalised: NormalisedTurn) -> list[RuleMatch]:
         """Return every rule that fires, the one that counts first; none twice."""
         tokens = normalised.scope.tokens
         hits = list(self._find_hits(tokens))
+        if not hits:
+            return list(self._match_computed(normalised))
         silenced = {hit.rule.rule_id for hit in hits if not hit.fires}
         spoken = _filter_hits([hit for hit in hits if hit.fires and hit.rule.rule_id not in silenced], normalised)
         scope = normalised.scope
@@ -266,8 +273,10 @@ class Rules:
                 end += 1
 
     def _hash(self) -> str:
+        names = [each.name for each in fields(Rule)]
         definitions = [
-            asdict(rule) | {"fillers": sorted(rule.fillers), "pole": sorted(rule.pole)} for rule in self.rules
+            {name: getattr(rule, name) for name in names} | {"fillers": sorted(rule.fillers), "pole": sorted(rule.pole)}
+            for rule in self.rules
         ]
         computed = [asdict(rule) if rule else None for rule in (self._repetition, self._rating)]
         return hash_definition([self.taxonomy.hash, definitions, *computed, self._unmatched])[:_HASH_DIGITS]

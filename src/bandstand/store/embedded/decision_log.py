@@ -6,7 +6,6 @@ from typing import Any
 
 from bandstand.store.embedded.in_flight import EventDirectory, UserEvent
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
-from bandstand.store.learners.open_decisions import OpenDecision
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
 from bandstand.store.sqlite.operations import SumIncrements, build_tally
@@ -233,8 +232,8 @@ class _DecisionEvent(UserEvent[Decision]):
         policy = decision.policy
         if not user.profile.apply_decision(decision.seq, policy.key, decision.ts, exploring=decision.exploring):
             user.stale = True
-        user.open_decisions.add(OpenDecision(decision.seq, policy.name, decision.tip_id, decision.ts))
-        decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
+        user.open_decisions.add(decision.seq, policy.name, decision.tip_id, decision.ts)
+        decision.body, decision.numbers, decision.request = b"", None, None  # logged; a reward needs only x
 
     def take_back(self) -> None:
         if self._person is not self.user:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bandstand.bandit.catalogue import Catalogue
@@ -57,6 +58,8 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
 
     What each method promises stands in :class:`bandstand.store.protocol.Store`; here stands only which part does it.
 
+    It may be opened again after it was closed; nothing in memory outlives that.
+
     Args:
         state_dir: where everything is kept; made if absent.
         catalogue: the configured policies and schemas.
@@ -74,7 +77,14 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
         clock: Callable[[], float] = time.time,
         observe: CommitObserver | None = None,
     ) -> None:
-        self._directory = StateDirectory(state_dir, catalogue, options=options, clock=clock, observe=observe)
+        self._build_directory = partial(
+            StateDirectory, state_dir, catalogue, options=options, clock=clock, observe=observe
+        )
+        self._join_parts()
+        self._was_open = False
+
+    def _join_parts(self) -> None:
+        self._directory = self._build_directory()
         keys = IdempotencyKeys(self._directory)
         self._decisions = EmbeddedDecisions(self._directory)
         self._revocations = EmbeddedRevocations(self._directory)
@@ -101,7 +111,15 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
         self._directory.secret = secret
 
     async def open(self) -> None:
-        await self._directory.open(self._retention.run, self._gains.run)
+        before = vars(self).copy()
+        if self._was_open:
+            self._join_parts()  # what the former ones have in memory may be older than the ledger by now
+        try:
+            await self._directory.open(self._retention.run, self._gains.run)
+        except BaseException:
+            vars(self).update(before)  # they are closed, and refuse what they are asked
+            raise
+        self._was_open = True
 
     async def close(self) -> None:
         await self._directory.close()

@@ -55,9 +55,8 @@ class OpenDecisions:
         self._by_tip: dict[_Tip, list[int]] | None = None
         self._answered: set[int] = set()  # rewarded since the user came into memory, of those not loaded yet
 
-    def add(self, decision: OpenDecision) -> None:
-        """Note a decision that was made."""
-        seq, policy, tip_id, ts = decision
+    def add(self, seq: int, policy: str, tip_id: str, ts: float) -> None:
+        """Note a decision that was made; its arguments are what an :class:`OpenDecision` has."""
         self.first_seq = min(self.first_seq, seq)
         self._insert(seq, (policy, tip_id), ts)
         if len(self._open) > MAX_OPEN:

@@ -114,7 +114,8 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         await self._ledger.close()
 
     def status(self) -> StoreStatus:
-        return self._ledger.status(self._decisions.lane.pending + self._rewards.lane.pending)
+        pending = self._decisions.lane.pending + self._rewards.lane.pending
+        return self._ledger.status(pending, is_leader=self.upkeep.is_leader)
 
     @property
     def ledger(self) -> SharedLedger:
@@ -270,6 +271,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     async def load_loop_sums(self, days: int) -> LoopSums:
         return await self._deployment.load_loop_sums(days)
+
+    async def announce_change(self) -> None:
+        await self._deployment.raise_epoch()
 
     # ── gains ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

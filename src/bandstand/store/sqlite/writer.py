@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from operator import add
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -263,7 +262,7 @@ class Writer:
     def _insert(self, operations: list[WriterOperation]) -> None:
         tables: dict[str, list[Row]] = {}
         complete: list[tuple[str, Row]] = []  # these last, in their order: they look for rows that the others insert
-        added: dict[tuple[str, Row], list[float]] = {}
+        added: dict[tuple[str, Row], list[tuple[float, ...]]] = {}
         for operation in operations:
             for statement, row in operation.rows:
                 rows = tables.get(statement)
@@ -274,14 +273,14 @@ class Writer:
                     rows = tables[statement] = []
                 rows.append(row)
             for statement, key, amounts in operation.sums:
-                so_far = added.get((statement, key))
-                added[statement, key] = list(amounts) if so_far is None else list(map(add, so_far, amounts))
+                added.setdefault((statement, key), []).append(amounts)
         for statement, rows in tables.items():
             self._insert_rows(statement, rows)
         for statement, row in complete:
             self._connection.execute(statement, row)
         upserts: dict[str, list[Row]] = {}
-        for (statement, key), sums in added.items():
+        for (statement, key), parts in added.items():
+            sums = tuple(map(sum, zip(*parts, strict=True)))
             rows = upserts.setdefault(statement, [])
             rows += ((*key, *sums), (EVER, *key[1:], *sums))
         for statement, rows in upserts.items():
