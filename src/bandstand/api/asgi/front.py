@@ -78,7 +78,6 @@ class FrontController:
         loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
-        admission: as above.
         mounts: the way to other loops; ``None`` where there are none.
         gate: counts who is inside; ``None`` where ``mounts`` of another do.
         foreign: another wire under a path of its own.
