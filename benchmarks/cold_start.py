@@ -190,8 +190,8 @@ def main() -> None:
     for name in arguments.worlds:
         worlds = [draw_decisions(name, seed, policy) for seed in range(arguments.seeds)]
         random, oracle = (
-            np.array([combine(world.value[:, :STEPS]).mean() for world in worlds])
-            for combine in (lambda value: value.mean(axis=-1), lambda value: value.max(axis=-1))
+            np.array([combine(world.value[:, :STEPS], axis=-1).mean() for world in worlds])
+            for combine in (np.mean, np.max)
         )
         print(f"\n| {name}: a user's first ten decisions, no past users | gap closed |\n|---|---|")
         for title, player in list_rows(worlds, policy):
