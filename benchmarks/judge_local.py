@@ -168,8 +168,11 @@ def main() -> None:
     turns = [
         Turn("Recommend a film", "How about Harbour Lights?", f"not really my thing, number {n}") for n in range(300)
     ]
+    recommending, chatting = (
+        dialogues(options.data / name) if options.data.is_dir() else []
+        for name in ("iard_dev.jsonl", "tiage_dev.jsonl")
+    )
     if options.data.is_dir():
-        recommending, chatting = (dialogues(options.data / name) for name in ("iard_dev.jsonl", "tiage_dev.jsonl"))
         turns = [row.turn for _, row in recommending]
         if not options.only_costs:
             print_tables(recommending, chatting)

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from time import time
-from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
+from bandstand.store.composition import ComposedTurns
 from bandstand.store.protocol import Store
 from bandstand.store.records import (
     AcceptedReward,
@@ -23,16 +23,6 @@ from bandstand.store.records import (
     to_time,
 )
 from bandstand.store.tables.generations import LoggedGeneration, PromptTotals, TipOrigin
-from bandstand.store.tables.judgements import (
-    AcceptedTurn,
-    Conclusion,
-    JudgedTurn,
-    JudgementState,
-    Settlement,
-    TurnOutcome,
-    TurnPage,
-    TurnTotals,
-)
 from bandstand.store.tables.loop_health import LoopSums, to_day
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import ExperimentStart
@@ -40,7 +30,6 @@ from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
-from bandstand.store.turn_protocol import AllowUpdate
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_gains import MemoryGains
@@ -52,7 +41,7 @@ from bandstand.testing.memory_shadows import MemoryShadowLog
 from bandstand.testing.memory_turns import MemoryTurns
 
 
-class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
+class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Store):
     """Profiles and events in dictionaries; every method settles at once.
 
     Args:
@@ -61,11 +50,13 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
         secret: keys the draws; random if not given.
     """
 
+    _turns: MemoryTurns
+
     def __init__(self, catalogue: Catalogue, *, clock: Callable[[], float] = time, secret: bytes | None = None) -> None:
         self.secret = secret or secrets.token_bytes(32)
         self._clock = clock
         super().__init__(MemoryEvents(catalogue, clock), clock)
-        self._turns = MemoryTurns(self._events)
+        self._turns = self._judgements = MemoryTurns(self._events)
         self._undos: list[tuple[str | None, UndoRecord]] = []  # beside whose it is, of one decision's reward
         self._erased: dict[str, int] = {}
         self._deployment = MemoryDeployment(self._events, clock)
@@ -315,85 +306,3 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
     async def list_taught_rewards(self, user_id: str, key: StateKey) -> list[TaughtReward]:
         """What a policy was taught of a user since the last reset, the oldest first."""
         return self._events.list_taught_rewards(user_id, key)
-
-    # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def accept(self, judgement: JudgedTurn) -> AcceptedTurn:
-        """Log a turn, once for its request; it is synced when this returns, and holds its decision."""
-        return await self._turns.accept(judgement)
-
-    async def find_turn_by_key(self, key: tuple[str, str]) -> JudgedTurn | None:
-        """The turn that came with that Idempotency-Key, named by scope and key; nothing is logged."""
-        return await self._turns.find_turn_by_key(key)
-
-    async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does."""
-        return await self._turns.retry_judgement(judgement)
-
-    async def list_waiting(self) -> list[tuple[int, str, int]]:
-        """Every turn that waits, oldest first: its event number, its user, how often it was tried."""
-        return await self._turns.list_waiting()
-
-    async def load_waiting(self, seqs: Collection[int]) -> list[JudgedTurn]:
-        """Those of the judgements that still wait, each with its turn."""
-        return await self._turns.load_waiting(seqs)
-
-    async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
-        """Log that a turn is about to be judged, and what that may cost on that day (days since the epoch)."""
-        await self._turns.record_attempt(judgement, reservation, day)
-
-    async def reserve(self, reservation: Settlement, day: int) -> None:
-        """Log what a call may cost."""
-        await self._turns.reserve(reservation, day)
-
-    async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
-        await self._turns.settle(settlement)
-
-    async def load_spending(self, day: int) -> tuple[int, float]:
-        """Tokens and US dollars of a day, with what is still reserved."""
-        return await self._turns.load_spending(day)
-
-    async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
-    ) -> TurnOutcome | None:
-        """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit."""
-        return await self._turns.apply_conclusion(judgement, conclusion, allow_update=allow_update)
-
-    async def get_judgement(self, judgement_id: str) -> JudgedTurn:
-        """The judgement of that id."""
-        return await self._turns.get_judgement(judgement_id)
-
-    async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
-        """The newest turn that was taken as the decision's reward."""
-        return await self._turns.find_decision_turn(decision)
-
-    async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
-        """Judgements in any of ``states``, newest first."""
-        return await self._turns.list_judgements(states, before, limit)
-
-    async def list_judgement_ids(
-        self, states: Collection[JudgementState], since: float, reason: str | None = None
-    ) -> list[str]:
-        """Ids of the judgements in any of ``states``, taken since a time, oldest first."""
-        return await self._turns.list_judgement_ids(states, since, reason)
-
-    async def load_detail(self, judgement: JudgedTurn) -> dict[str, Any]:
-        """Its verdicts, and what was made of them."""
-        return await self._turns.load_detail(judgement)
-
-    async def find_verdict(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """The verdict that stands."""
-        return await self._turns.find_verdict(judgement)
-
-    async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
-        return await self._turns.find_last_applied(judgement)
-
-    async def list_update_times(self, user_id: str, ts: float) -> list[float]:
-        """When turns of the user taught, since ``ts``."""
-        return await self._turns.list_update_times(user_id, ts)
-
-    async def load_turn_totals(self) -> list[TurnTotals]:
-        """How many judgements stand where, by policy."""
-        return await self._turns.load_turn_totals()

@@ -24,13 +24,13 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.updates import encode_rewarded_features
 from bandstand.store.tables.windows import LATE, is_too_late, require_activated
-from bandstand.store.turn_protocol import AllowUpdate
+from bandstand.store.turn_protocol import AllowUpdate, JudgementLog, TurnQueue
 from bandstand.testing.memory_events import MemoryEvents, MemoryUser
 
 _QUOTED_FIELDS = {"rationale": "", "raw": None}
 
 
-class MemoryTurns:
+class MemoryTurns(TurnQueue, JudgementLog):
     """The turns over the events of a memory store."""
 
     def __init__(self, events: MemoryEvents) -> None:

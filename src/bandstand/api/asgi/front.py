@@ -2,9 +2,9 @@
 
 A request id, admission, metrics, problems, the log of failures. ``POST /score`` and ``POST /reward`` are then answered
 right here by :class:`bandstand.api.asgi.fast_path.HotPath`, without the framework's routing, dependency and response
-machinery (measured at more than half of a request's time); everything else goes on to the framework. Routes are
-matched on the raw path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a request itself asks for
-the answer without ASGI (:meth:`FrontController.begin`).
+machinery (more than half of a request's time); everything else goes on to the framework. Routes are matched on the raw
+path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a request itself asks for the answer without
+ASGI (:meth:`FrontController.begin`).
 """
 
 import asyncio
@@ -78,7 +78,6 @@ class FrontController:
         loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
-        admission: as above.
         mounts: the way to other loops; ``None`` where there are none.
         gate: counts who is inside; ``None`` where ``mounts`` of another do.
         foreign: another wire under a path of its own.

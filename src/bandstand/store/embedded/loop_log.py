@@ -4,18 +4,20 @@ from dataclasses import replace
 from functools import partial
 
 from bandstand.store.embedded.state_directory import StateDirectory
+from bandstand.store.protocol import LoopLog
 from bandstand.store.tables import loops
 from bandstand.store.tables.loops import LoopChange
 
 
-class EmbeddedLoops:
+class EmbeddedLoops(LoopLog):
     """What a state directory holds of loops, as :class:`bandstand.store.protocol.LoopLog` has it."""
 
     def __init__(self, directory: StateDirectory) -> None:
         self._directory = directory
 
-    async def log_loop_change(self, change: LoopChange) -> LoopChange:
-        """Log that a loop was made, changed or deleted, synced; there is no other process that could have done so."""
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        """Log that a loop was made, changed or deleted, synced."""
+        del after  # there is no other process that could have logged one since
         seq = self._directory.next_seq(change.ts)
         await self._directory.run_exclusively(partial(loops.log_loop_change, seq=seq, change=change))
         return replace(change, seq=seq)

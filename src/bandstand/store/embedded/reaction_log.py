@@ -8,7 +8,6 @@ from bandstand.errors import UnknownDecisionError
 from bandstand.store.embedded.part_log import EmbeddedParts
 from bandstand.store.embedded.revocation_log import EmbeddedRevocations
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
-from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.operations import Tally
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import reactions, undo
@@ -68,7 +67,8 @@ class EmbeddedReactions:
             return False
         ts = self._directory.clock()
         revocation = self._revocations.build_revocation([taught], cause=REVISION, client=client, ts=ts)
-        reward = self._build_replacement(decision, standing, value, ts)
+        seq = self._directory.next_seq(ts)  # after what takes the other back
+        reward = reactions.build_replacement(decision, standing, value, ts=ts, seq=seq, x=decision.x)
         rows: list[tuple[str, Row]] = [
             reactions.build_remap_row(logged.seq, reward.seq, settings.reactions),
             (reactions.MOVE_KEY, KeyMove(logged.seq, reward.seq)),
@@ -103,7 +103,8 @@ class EmbeddedReactions:
         teaches = taught is not None and taught.value != value
         revoked = [taught] if taught is not None and teaches else []
         revocation = self._revocations.build_revocation(revoked, cause=REVISION, client=client, ts=ts)
-        reward = self._build_replacement(decision, standing, value, ts)
+        seq = self._directory.next_seq(ts)  # after what takes the other back
+        reward = reactions.build_replacement(decision, standing, value, ts=ts, seq=seq, x=decision.x)
         decision.parts = revised.sums
         decision.reward = reward if teaches else standing
 
@@ -129,20 +130,11 @@ class EmbeddedReactions:
             return False
         ts = directory.clock()
         revocation = self._revocations.build_revocation([taught], cause=REVISION, client=client, ts=ts)
-        reward = Reward(
-            user_id=logged.user_id,
-            policy=taught.policy,
-            tip_id=brought.tip_id,
-            value=value,
-            client=brought.client,
-            ts=ts,
-            body_hash=brought.body_hash,
-            x=taught.x,
-            features=brought.features,
-            weight=taught.weight,
-            shadow_updates=get_shadow_updates(directory.registry, taught.policy, brought.features, None),
-            seq=directory.next_seq(ts),
+        reward = reactions.build_legacy_replacement(
+            logged.user_id, brought, taught, value, ts=ts, seq=directory.next_seq(ts)
         )
+        reward.x = taught.x
+        reward.shadow_updates = get_shadow_updates(directory.registry, taught.policy, brought.features, None)
         row = build_replacement_row(reward, user.uid, taught.policy_id, taught.seq)
         rows: list[tuple[str, Row]] = [
             *revocation.rows,
@@ -160,18 +152,3 @@ class EmbeddedReactions:
         tally = Tally(int(ts // 3600), taught.policy_id, 0, 0, 1, value)
         await directory.submit(user, reward.seq, rows, on_committed, revocation.on_rejected, durable=True, tally=tally)
         return True
-
-    def _build_replacement(self, decision: Decision, standing: Reward, value: float, ts: float) -> Reward:
-        """What a decision is taught instead; numbered after what takes the other back."""
-        return Reward(
-            user_id=decision.user_id,
-            policy=decision.policy,
-            tip_id=decision.tip_id,
-            value=value,
-            client=standing.client,
-            ts=ts,
-            body_hash=standing.body_hash,
-            x=decision.x,
-            decision_id=decision.decision_id,
-            seq=self._directory.next_seq(ts),
-        )

@@ -26,9 +26,10 @@ from bandstand.store.tables.judgement_rows import (
 )
 from bandstand.store.tables.judgements import AcceptedTurn, JudgedTurn, RewardPendingError, Settlement
 from bandstand.store.tables.windows import require_activated
+from bandstand.store.turn_protocol import TurnQueue
 
 
-class EmbeddedTurns:
+class EmbeddedTurns(TurnQueue):
     """The turns of a state directory that wait, as :class:`bandstand.store.protocol.TurnQueue` has them."""
 
     def __init__(self, directory: StateDirectory, decisions: EmbeddedDecisions, keys: IdempotencyKeys) -> None:

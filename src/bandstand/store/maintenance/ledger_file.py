@@ -16,7 +16,7 @@ _ARRIVAL_KEY = "arrival"
 _DERIVED = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('index', 'trigger')"
 
 
-class LedgerFile:
+class LedgerDraft:
     """The file that is made.
 
     Args:

@@ -17,7 +17,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
-from bandstand.store.maintenance.ledger_file import LedgerFile, drop_derived, insert_rows, read_columns
+from bandstand.store.maintenance.ledger_file import LedgerDraft, drop_derived, insert_rows, read_columns
 from bandstand.store.maintenance.move import MoveResult, Step
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.maintenance.returned_baselines import ReturnedBaselines
@@ -72,7 +72,7 @@ async def move_out(
     """
     directory = Path(os.path.abspath(directory))  # noqa: ASYNC240, PTH100 (no file is looked at)
     address = LedgerAddress.parse(url)
-    file, source = LedgerFile(directory), Withdrawal(address, directory)
+    file, source = LedgerDraft(directory), Withdrawal(address, directory)
     ownership = Ownership(directory)
     try:
         with storage_errors(directory):
@@ -102,7 +102,7 @@ async def move_out(
         ownership.release()
 
 
-def _put_in_place(file: LedgerFile, mark: ReturnMark, directory: Path, step: Step) -> MoveResult:
+def _put_in_place(file: LedgerDraft, mark: ReturnMark, directory: Path, step: Step) -> MoveResult:
     """Do the last step of a move that was cut short before it."""
     if mark.directory != str(directory) or file.read_arrival() != mark.arrival:
         raise ConfigurationError(f"this ledger was moved to the directory {mark.directory!r} before")

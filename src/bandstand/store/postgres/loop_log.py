@@ -6,7 +6,7 @@ from dataclasses import replace
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.deployment_log import IS_MARKED, LOCK_DEPLOYMENT, RAISE_EPOCH
 from bandstand.store.postgres.ledger import SharedLedger
-from bandstand.store.protocol import MovedError
+from bandstand.store.protocol import LoopLog, MovedError
 from bandstand.store.tables.event_rows import MarkInsert
 from bandstand.store.tables.loops import LoopChange, build_loop_row, build_note_row, parse_loop_change
 
@@ -19,7 +19,7 @@ _NOTES = "SELECT document, client FROM marks WHERE uid IS NULL AND kind = 'loop-
 _DELETE_NOTE = "DELETE FROM marks WHERE uid IS NULL AND kind = 'loop-erasure' AND document = $1"
 
 
-class SharedLoops:
+class SharedLoops(LoopLog):
     """What a shared ledger holds of loops, as :class:`bandstand.store.protocol.LoopLog` has it."""
 
     def __init__(self, ledger: SharedLedger) -> None:

@@ -14,7 +14,7 @@ from bandstand.store.postgres.part_log import LockedDecision, SharedRewardParts
 from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
 from bandstand.store.postgres.reward_rows import insert_reward
 from bandstand.store.postgres.reward_statements import LOCK_USER
-from bandstand.store.records import Decision, Reward, first_seq_at
+from bandstand.store.records import Reward, first_seq_at
 from bandstand.store.tables import reactions
 from bandstand.store.tables.reactions import LegacyReward, LoggedPart, LoggedReaction
 from bandstand.store.tables.revocations import REVISION, RevocableReward
@@ -93,7 +93,9 @@ class SharedReactions:
             standing, taught = locked.decision.reward, await self._parts.find_taught(locked)
             if standing is None or taught is None or taught.seq != logged.seq or taught.value == value:
                 return False
-            reward = self._build_replacement(locked.decision, standing, value)
+            ts = self._ledger.clock()
+            seq = self._ledger.next_seq(ts)
+            reward = reactions.build_replacement(locked.decision, standing, value, ts=ts, seq=seq)
             tried.append(reward)
             await self._parts.teach(locked, reward, instead_of=taught, client=client)
             await _replace(locked.channel, logged.seq, reward.seq, settings)
@@ -118,7 +120,8 @@ class SharedReactions:
                 return False
             if not revised.revisions:
                 return is_held and bool(tries and tried)  # nothing was taught; it is as the first try left it
-            reward = self._build_replacement(decision, standing, settings.compute_taught(revised.sums))
+            value, ts = settings.compute_taught(revised.sums), self._ledger.clock()
+            reward = reactions.build_replacement(decision, standing, value, ts=ts, seq=self._ledger.next_seq(ts))
             tried.append(reward)
             for seq in revised.remapped:
                 await session.execute(_REMAP, seq, seq, *_describe(settings))
@@ -143,7 +146,10 @@ class SharedReactions:
             taught = next(iter(await self._revocations.find_revocable(channel, (logged.seq,))), None)
             if user is None or row is None or taught is None or taught.value == value:
                 return False
-            tried.append(self._build_legacy(logged, LegacyReward(*row), taught, value))
+            ts = ledger.clock()
+            brought = LegacyReward(*row)
+            seq = ledger.next_seq(ts)
+            tried.append(reactions.build_legacy_replacement(logged.user_id, brought, taught, value, ts=ts, seq=seq))
             await self._teach_legacy(channel, user, tried[-1], taught, client)
             await _replace(channel, logged.seq, tried[-1].seq, settings)
             return True
@@ -173,41 +179,6 @@ class SharedReactions:
             return False
         await channel.session.execute(TOUCH_STRIPE, channel.stripe)
         return True
-
-    def _build_replacement(self, decision: Decision, standing: Reward, value: float) -> Reward:
-        """What a decision is taught instead."""
-        ts = self._ledger.clock()
-        return Reward(
-            user_id=decision.user_id,
-            policy=decision.policy,
-            tip_id=decision.tip_id,
-            value=value,
-            client=standing.client,
-            ts=ts,
-            body_hash=standing.body_hash,
-            x=None,
-            decision_id=decision.decision_id,
-            seq=self._ledger.next_seq(ts),
-        )
-
-    def _build_legacy(
-        self, logged: LoggedReaction, brought: LegacyReward, taught: RevocableReward, value: float
-    ) -> Reward:
-        """What a reward in the legacy form teaches instead."""
-        ts = self._ledger.clock()
-        return Reward(
-            user_id=logged.user_id,
-            policy=taught.policy,
-            tip_id=brought.tip_id,
-            value=value,
-            client=brought.client,
-            ts=ts,
-            body_hash=brought.body_hash,
-            x=None,
-            features=brought.features,
-            weight=taught.weight,
-            seq=self._ledger.next_seq(ts),
-        )
 
 
 async def _replace(channel: Channel, before: int, seq: int, settings: RewardSettings) -> None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from bandstand.bandit.aggregation import PartSums
+from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.reaction_table import ReactionTable, SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import InvalidRequestError
 from bandstand.store.ids import format_id
-from bandstand.store.records import Reward, first_seq_at
+from bandstand.store.records import Decision, Reward, first_seq_at
 from bandstand.store.sqlite.statements import Row, build_columns, build_insert, number_fields
+from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.windows import HELD, NOT_FIRST
 
 ReactionFate = Literal["held", "already", "forgotten", "void"]
@@ -150,6 +152,52 @@ class LegacyReward(NamedTuple):
     features: bytes
     body_hash: bytes
     client: str
+
+
+def build_replacement(
+    decision: Decision, standing: Reward, value: float, *, ts: float, seq: int, x: FloatArray | None = None
+) -> Reward:
+    """Build what a decision is taught in the place of the reward that stands.
+
+    Args:
+        decision: with the policy that made it.
+        standing: its reward until now, which came from the same client with the same body.
+        value: what that comes to now.
+        ts: seconds since the epoch.
+        seq: the event's number.
+        x: the features that the policy learns from, where they are known.
+    """
+    return Reward(
+        user_id=decision.user_id,
+        policy=decision.policy,
+        tip_id=decision.tip_id,
+        value=value,
+        client=standing.client,
+        ts=ts,
+        body_hash=standing.body_hash,
+        x=x,
+        decision_id=decision.decision_id,
+        seq=seq,
+    )
+
+
+def build_legacy_replacement(
+    user_id: str, brought: LegacyReward, taught: RevocableReward, value: float, *, ts: float, seq: int
+) -> Reward:
+    """Build what is taught in the place of a reward that named no decision, as :func:`build_replacement` does."""
+    return Reward(
+        user_id=user_id,
+        policy=taught.policy,
+        tip_id=brought.tip_id,
+        value=value,
+        client=brought.client,
+        ts=ts,
+        body_hash=brought.body_hash,
+        x=None,
+        features=brought.features,
+        weight=taught.weight,
+        seq=seq,
+    )
 
 
 def add_reaction_row(rows: list[tuple[str, Row]], reward: Reward) -> None:
