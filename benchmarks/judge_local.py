@@ -1,10 +1,11 @@
 """What the judge's local tiers agree to on annotated dialogues, and what they cost.
 
-    python benchmarks/judge_local.py [--data ../shared/data/judge] [--repeats 5]
+    python benchmarks/judge_local.py [--data ../shared/data/judge] [--repeats 5] [--only-costs]
 
 Prints the tables of docs/judge.md. The shipped tiers never saw the dialogues; "own" is trained on four fifths of them
 and measured on the fifth left over, dialogues kept whole. Time is the processor's, cutting included, the least over
-repeats. Without the data only the costs are printed, on made-up messages.
+repeats. Without the data only the costs are printed, on made-up messages; turns that say what was chosen are those of
+the balanced set. `--only-costs` prints nothing else.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from bandstand.judge.taxonomy import POLARITIES, shipped_taxonomy
 from bandstand.judge.training.dataset import LabelledTurn, parse_rows
 from bandstand.judge.training.evaluation import build_report, evaluate, judge_rows
 from bandstand.judge.training.judged_row import JudgedRow
+from bandstand.judge.training.symmetry import read_balanced_set
 from bandstand.judge.training.tier import LocalTier
 from bandstand.judge.training.train import train_own
 from bandstand.judge.turn import Turn
@@ -127,17 +129,18 @@ def rules_table(data: Dialogues) -> str:
 
 
 def cost_table(turns: Sequence[Turn], repeats: int) -> str:
-    """Show microseconds a verdict for ordinary turns and for the longest that are ever judged."""
+    """Show microseconds a verdict for ordinary turns, those that say what was chosen, and the longest ever judged."""
+    balanced = [row.turn for row in parse_rows(read_balanced_set(), FOLLOWUP, strict=True).rows if row.turn.about]
     longest = {
         "2,000 letters": Turn("ab cd no " * 223, "ab cd no " * 445, "ab cd no " * 223),
         "2,000 Chinese characters": Turn("不对这是错的" * 334, "不对这是错的" * 667, "不对这是错的" * 334),
     }
     lines = []
     for tier in shipped_tiers():
-        cells = [_microseconds(tier.verdict, turns, repeats)]
+        cells = [_microseconds(tier.verdict, each, repeats) for each in (turns, balanced)]
         cells += [_microseconds(tier.verdict, [turn] * 50, repeats) for turn in longest.values()]
         lines.append([tier.name, *(f"{cell:.0f}" for cell in cells)])
-    return as_table(["tier", "ordinary", *longest], lines)
+    return as_table(["tier", "ordinary", "with `about`", *longest], lines)
 
 
 def shipped_tiers() -> list[LocalTier]:
@@ -150,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data" / "judge")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only-costs", action="store_true")
     options = parser.parse_args()
     turns = [
         Turn("Recommend a film", "How about Harbour Lights?", f"not really my thing, number {n}") for n in range(300)
@@ -157,6 +161,7 @@ def main() -> None:
     if options.data.is_dir():
         recommending, chatting = (dialogues(options.data / name) for name in ("iard_dev.jsonl", "tiage_dev.jsonl"))
         turns = [row.turn for _, row in recommending]
+    if options.data.is_dir() and not options.only_costs:
         for title, table in {
             "Recommendation dialogues": quality_table(recommending, cross_validated(recommending)),
             "Chit-chat": shift_table(chatting),

@@ -1,6 +1,6 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
-    python benchmarks/learning.py [personas] [few] [cost] [--seeds 24]
+    python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior population] [--worlds shipped uniform]
 
 `personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
 of personas; every policy of ours logs with a floor of 5 %. All policies meet the same tasks, draws and reactions. Users
@@ -45,6 +45,8 @@ CONTROLS = ("first-v1", "uniform-v1")
 OURS = ("opposite", "one in seven")
 """Two worlds made against a shared prior: two groups of users who want the opposite, or a small one among others."""
 
+WORLDS = (*PERSONA_SETS, *OURS)
+
 
 class Contestant(NamedTuple):
     """A policy, and how many users it met before.
@@ -58,14 +60,14 @@ class Contestant(NamedTuple):
     past: int = 0
 
 
-def catalogue() -> Catalogue:
-    """Read what ships, with a floor of 5 %, and again without the population prior (`NAME, alone`) or with it."""
+def catalogue(prior: str = "population") -> Catalogue:
+    """Read what ships, with a floor of 5 %, and again without the population prior (`NAME, alone`) or with one."""
     shipped = tomllib.loads(files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     policies: dict[str, dict[str, object]] = {}
     for name in LEARNERS:
         definition = shipped["policies"][name] | {"floor": FLOOR}
         policies |= {name: definition, f"{name}.alone": definition | {"prior": "standard"}}
-        policies[f"{name}.shared"] = definition | {"prior": "population"}
+        policies[f"{name}.shared"] = definition | {"prior": prior}
     return Catalogue.parse(shipped, {"policies": policies})
 
 
@@ -128,16 +130,16 @@ def gap(played: dict[str, Rewards], name: str, window: slice, above: str = "rand
     return ratio(policy - low, oracle - random)
 
 
-def persona_tables(seeds: int) -> None:
+def persona_tables(seeds: int, prior: str, names: Sequence[str]) -> None:
     """Print a table for each world: every policy, and what the prior adds."""
-    policies = catalogue().policies
+    policies = catalogue(prior).policies
     contestants: dict[str, Contestant] = {}
     for name in LEARNERS:
         contestants[f"`{name}`, no prior"] = Contestant(policies[f"{name}.alone"])
         contestants[f"`{name}`, prior, no past users"] = Contestant(policies[f"{name}.shared"])
         contestants[f"`{name}`, prior, {PAST} past users"] = Contestant(policies[f"{name}.shared"], PAST)
     contestants |= {f"`{name}`": Contestant(policies[name]) for name in (*CONTRACT, *CONTROLS)}
-    for world in (*PERSONA_SETS, *OURS):
+    for world in names:
         played = rewards(contestants, worlds(world, PAST + USERS, seeds))
         print(f"\n#### {world}\n\n| policy | mean reward | gap closed, {' | '.join(WINDOWS)} |")
         print(f"|---|---|{'---|' * len(WINDOWS)}")
@@ -156,14 +158,14 @@ def persona_tables(seeds: int) -> None:
                 print(f"| `{name}`, {who} | {' | '.join(added)} |", flush=True)
 
 
-def few_table(seeds: int) -> None:
+def few_table(seeds: int, prior: str, names: Sequence[str]) -> None:
     """Print what the prior adds where hardly anybody is there to learn from."""
-    policies = catalogue().policies
+    policies = catalogue(prior).policies
     counts = (1, 2, 4, 6, 9)
     print(f"\n| `linucb-v2`, what the prior adds over all decisions | {' | '.join(f'{n} users' for n in counts)} |")
     print(f"|---|{'---|' * len(counts)}")
     pair = {name: Contestant(policies[f"linucb-v2.{name}"]) for name in ("alone", "shared")}
-    for world in (*PERSONA_SETS, *OURS):
+    for world in names:
         cells = []
         for count in counts:
             played = rewards(pair, worlds(world, count, seeds))
@@ -250,10 +252,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", help="of personas, few, cost; all if none is named")
     parser.add_argument("--seeds", type=int, default=24, help="at least 2")
+    parser.add_argument("--prior", choices=["population", "auto"], default="population", help="what is learned")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     arguments = parser.parse_args()
+    told = arguments.seeds, arguments.prior, arguments.worlds
     tables: dict[str, Callable[[], None]] = {
-        "personas": lambda: persona_tables(arguments.seeds),
-        "few": lambda: few_table(arguments.seeds),
+        "personas": lambda: persona_tables(*told),
+        "few": lambda: few_table(*told),
         "cost": cost_tables,
     }
     for name in arguments.tables or tables:

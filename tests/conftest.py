@@ -1,6 +1,7 @@
 """What every test stands on: no setting of the developer's own in the environment, and no time that decides."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -18,6 +19,11 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out slow tests that take seconds to be found, where no slow test runs."""
+    return (collection_path.name == "test_made_up_requests.py" and config.option.markexpr == "not slow") or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

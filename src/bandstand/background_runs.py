@@ -6,14 +6,15 @@ here, and when the service dies.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from bandstand.child_process import build_python_command, close_input, start_idle_child, wait_or_kill
 from bandstand.errors import BandstandError, OverloadedError
-from bandstand.store.tables.run_table import RunRecord, RunTable
+from bandstand.store.run_protocol import RunStore
+from bandstand.store.tables.run_table import RunRecord
 
 MAX_WAITING = 20
 
@@ -31,11 +32,13 @@ class RunKind:
         noun: what one is called.
         unknown: raised where there is none of a number.
         build_arguments: the words of the ``bandstand`` command that plays the run of a number.
+        environment: of the child, for what no list of processes may show; this process's if ``None``.
     """
 
     noun: str
     unknown: type[BandstandError]
     build_arguments: Callable[[int], Sequence[str]]
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class RunQueue:
@@ -47,7 +50,7 @@ class RunQueue:
         clock: seconds since the epoch.
     """
 
-    def __init__(self, runs: RunTable, kind: RunKind, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, runs: RunStore, kind: RunKind, *, clock: Callable[[], float] = time.time) -> None:
         self._runs = runs
         self.kind = kind
         self._clock = clock
@@ -128,7 +131,7 @@ class RunQueue:
 
     async def _interrupt_all(self) -> None:
         """Mark what nobody plays any more; a broken file is no reason not to serve."""
-        if self._runs.path.exists():
+        if self._runs.exists:
             try:
                 await asyncio.to_thread(self._runs.interrupt_all, self._clock())
             except BandstandError as error:
@@ -146,7 +149,7 @@ class RunQueue:
         while True:
             self._wakeup.clear()
             try:
-                waiting = await asyncio.to_thread(self._runs.list_queued) if self._runs.path.exists() else []
+                waiting = await asyncio.to_thread(self._runs.list_queued) if self._runs.exists else []
                 for run in waiting:
                     await self._run_child(run)
             except BandstandError as error:
@@ -169,6 +172,7 @@ class RunQueue:
             build_python_command(*self.kind.build_arguments(run)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            environment=self.kind.environment,
         )
 
     def _close_child_input(self, run: int) -> None:

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
-import schemathesis
-import schemathesis.checks
 from fastapi.openapi.utils import get_openapi
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
@@ -18,7 +15,6 @@ from bandstand.api.schemas.requests import Wire
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
 from tests.api.given import TWO, Service, read_ok, read_problem, run_service
-from tests.contract.server import start_server
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "openapi.json"
@@ -259,36 +255,3 @@ async def test_a_deployment_s_own_features_are_shown_and_held_to(tmp_path: Path)
             "invalid-request",
             "features.price",
         )
-
-
-# ── whatever the document allows, and what it does not ────────────────────────────────────────────────────────────────
-
-described = schemathesis.openapi.from_path(COMMITTED)
-
-CHECKS: Any = [
-    schemathesis.checks.not_a_server_error,
-    *(
-        schemathesis.checks.CHECKS.get_one(name)
-        for name in (
-            "status_code_conformance",
-            "content_type_conformance",
-            "response_schema_conformance",
-            "negative_data_rejection",
-        )
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with start_server(tmp_path_factory.mktemp("fuzzed") / "state", DURABILITY="process") as server:
-        yield server.port
-
-
-@pytest.mark.slow
-@described.exclude(path_regex="^/(simulations|evaluations)").parametrize()  # each that is started would be played
-@hypothesis.settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), database=None
-)
-def test_no_request_that_can_be_made_up_is_answered_otherwise(case: Any, port: int) -> None:
-    case.call_and_validate(base_url=f"http://127.0.0.1:{port}", checks=CHECKS)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from bandstand.bandit.choice import choose
 from bandstand.bandit.evidence import PooledSums, fit_scale_free_prior
+from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.policies import KINDS, Policy
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.profile import Profile
-from bandstand.bandit.ridge import RidgeState
+from bandstand.bandit.ridge import RidgeState, compute_posterior
+from bandstand.simulate.run.population import SimulatedPopulation
 from tests.bandit.given import LAW, FloatArray, learn_rows, schema_of
 
 D = 4
@@ -144,11 +146,46 @@ def test_the_prior_is_of_the_pooled_sums_alone() -> None:
     assert one.noise == pytest.approx(other.noise, rel=1e-9)
 
 
-@pytest.mark.parametrize("rewards", [[], [0.0] * 5, [0.25] * 5, [1e-3] * 9])
-def test_rewards_that_are_all_the_same_tell_no_unit(rewards: list[float]) -> None:
-    rows = np.hstack([np.ones((len(rewards), 1)), np.random.default_rng(0).normal(size=(len(rewards), D - 1))])
-    sums = PooledSums.from_states([learn_rows(rows, np.array(rewards))], D)
-    assert fit_scale_free_prior(sums, has_intercept=True) is None
+@pytest.mark.parametrize("rewards", [[0.0], [0.0] * 5, [0.25] * 5, [1e-3] * 9, [100.0]])
+def test_rewards_that_are_all_the_same_are_expected_of_every_row(rewards: list[float]) -> None:
+    """Widths alone then decide: where nothing was seen there is most to learn."""
+    rng = np.random.default_rng(0)
+    state = learn_rows(
+        np.hstack([np.ones((len(rewards), 1)), rng.normal(size=(len(rewards), D - 1))]), np.array(rewards)
+    )
+    prior = fit_scale_free_prior(PooledSums.from_states([state], D), has_intercept=True)
+    assert prior is not None
+    rows = np.hstack([np.ones((6, 1)), rng.normal(size=(6, D - 1))])
+    posterior = compute_posterior(state, prior)
+    np.testing.assert_allclose(posterior.compute_means(rows), rewards[0], rtol=1e-9, atol=1e-12)
+    unit = rewards[0] or 1.0
+    assert (posterior.compute_widths(rows) / unit).min() > 0.1
+
+
+def test_without_rewards_nothing_is_known() -> None:
+    assert fit_scale_free_prior(PooledSums.from_states([], D), has_intercept=True) is None
+
+
+@pytest.mark.parametrize("schema", [ONE_MODEL, PER_ARM], ids=["one model", "blocks"])
+def test_the_unit_of_the_first_rewards_changes_no_pick(schema: FeatureSchema) -> None:
+    """From the second decision on: a first reward of 100, or of 0.01, is no reason to stay with its candidate."""
+
+    def pick_all(unit: float) -> list[int]:
+        policy, profile, rng = KINDS["linucb"]("mine", schema, {}), Profile("ada"), np.random.default_rng(11)
+        key, population = (policy.name, schema.name), SimulatedPopulation(policy)
+        picks = []
+        for step in range(12):
+            x = build_rows(policy, rng.normal(size=(3, 3)))
+            pick = (
+                choose(policy, profile, x, float(rng.random()), prior=population.get_prior("ada")).pick if step else 0
+            )
+            profile.apply_reward(step + 1, key, 0.0, x[pick], unit * float(rng.integers(2)), 1.0)
+            population.update("ada", profile.policies[key].ridge)
+            population.refresh()
+            picks.append(pick)
+        return picks
+
+    assert pick_all(100.0) == pick_all(1.0) == pick_all(0.01)
 
 
 def test_imported_sums_that_do_not_know_their_squares_are_left_out() -> None:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from bandstand.bandit.prior import Hyperprior, UserSums, compute_predictive_prior, fit_prior, log_posterior
+from bandstand.bandit.prior import (
+    Hyperprior,
+    UserSums,
+    compute_next_user_prior,
+    compute_predictive_prior,
+    fit_prior,
+    log_posterior,
+)
 from bandstand.bandit.ridge import Prior, RidgeState, compute_posterior
 from tests.bandit.given import FloatArray, learn_rows, random_prior
 
@@ -255,3 +262,26 @@ def test_features_of_any_scale_leave_a_prior(scale: float) -> None:
     fitted = fit_prior(stack_states(states), BASE)
     assert np.linalg.eigvalsh(fitted.covariance).min() > 0.0
     assert fitted.noise == pytest.approx(0.02, rel=0.2)  # the hyperprior is worth two rewards of noise 1 beside 200
+
+
+def test_the_next_user_is_believed_as_the_joint_posterior_of_everybodys_weights_says() -> None:
+    """μ and all θ_u as one Gaussian, conditioned on the rewards one by one; Σ and σ² as estimated."""
+    states = draw_population(11, 6, 4, random_prior(D, np.random.default_rng(11)))[:-1]
+    hyperprior = Hyperprior(users=3.0, mean=0.25)
+    users = stack_states(states)
+    estimate = fit_prior(users, BASE, hyperprior=hyperprior)
+    found = compute_next_user_prior(users, estimate, hyperprior)
+
+    places = len(states) + 2  # μ, the users, and the next one
+    spread = estimate.covariance / hyperprior.mean
+    covariance = np.kron(np.ones((places, places)), spread)
+    covariance[D:, D:] += np.kron(np.eye(places - 1), estimate.covariance)
+    mean = np.tile(BASE.mean, places)
+    gram, b = np.zeros_like(covariance), np.zeros_like(mean)
+    for number, state in enumerate(states, start=1):
+        theirs = slice(number * D, (number + 1) * D)
+        gram[theirs, theirs], b[theirs] = state.gram, state.b
+    precision = np.linalg.inv(covariance) + gram / estimate.noise
+    joint = np.linalg.solve(precision, np.linalg.solve(covariance, mean) + b / estimate.noise)
+    np.testing.assert_allclose(found.covariance, np.linalg.inv(precision)[-D:, -D:], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.mean, joint[-D:], rtol=0, atol=1e-5)

@@ -42,7 +42,7 @@ def test_it_answers_in_a_sentence_and_tables(
     found = json.loads(capsys.readouterr().out)
     assert (found["all"]["rewarded"], len(found["days"])) == (12, 2)
     newest = found["days"][-1]["since"]
-    assert run_report(monkeypatch, state_dir, "--json", "--since", newest) == 0
+    assert run_report(monkeypatch, state_dir, "--json", "--since", newest, "--loop", "default") == 0
     assert json.loads(capsys.readouterr().out)["all"]["rewarded"] == found["days"][-1]["rewarded"]
 
 
@@ -72,3 +72,5 @@ def test_what_is_no_day_is_refused_in_one_line(
 ) -> None:
     assert run_report(monkeypatch, state_dir, "--since", "soon") == 2
     assert "'soon' is no day" in capsys.readouterr().err
+    assert run_report(monkeypatch, state_dir, "--loop", "nowhere") == 2
+    assert "knows no loop 'nowhere'" in capsys.readouterr().err

@@ -144,6 +144,22 @@ async def test_what_is_no_form_is_refused(person: Person) -> None:
         assert (await post("/console/prompts/reload", content=body, headers=kind)).status_code == 422
 
 
+async def test_a_slash_behind_an_address_is_taken_off(person: Person) -> None:
+    for path, query, page in (
+        ("/", {}, ""),
+        ("/users/", {"q": "a b"}, "/users?q=a+b"),
+        ("//evil.test/", {}, "/evil.test"),
+    ):
+        answer = (await person.open(path, **query)).response
+        assert (answer.status_code, answer.headers["location"]) == (308, f"/console{page}"), path
+
+
+async def test_a_cursor_that_no_ledger_can_hold_is_refused(person: Person) -> None:
+    for path in ("/users", "/user", "/shown", "/judge", "/judge/review", "/simulations", "/evaluations"):
+        for cursor in (str(1 << 63), "-1", "x"):
+            assert (await person.open(path, id="ada", before=cursor)).status == 422, (path, cursor)
+
+
 async def test_every_answer_carries_the_headers_and_no_page_holds_a_script(person: Person) -> None:
     await person.service.score("ada")
     for path in (*PAGES, "/user?id=ada", "/nowhere", "/overview.json", "/static/console.css", "/login"):

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from bandstand.console.figures import build_activity_figures, build_comparison, build_running_mean
+from bandstand.console.activity_figures import build_activity_figures
+from bandstand.console.figures import build_comparison, build_running_mean
 from bandstand.store.tables.console_queries import PolicyActivity
 
 HOURS = range(480_000, 480_024, 6)
@@ -40,9 +41,20 @@ def test_a_line_is_the_mean_of_the_day_that_ends_there() -> None:
     assert [trace.get("mode") for trace in by_day] == ["lines", "lines"], "a point is a day already"
 
 
+def test_rewards_and_exploration_are_shares_of_the_decisions() -> None:
+    activity = [PolicyActivity(480_000, "a", 10, 1, 4, 2.0), PolicyActivity(480_006, "a", 5, 0, 8, 0.0)]
+    figures = build_activity_figures(activity, ["a"], HOURS)
+    for name, shares, so_far in (("arrivals", [0.4, 1.6], [0.4, 0.8]), ("exploration", [0.1, 0.0], [0.1, 1 / 15])):
+        band, line, points = figures[name]["data"]
+        assert points["y"] == pytest.approx(shares)
+        assert line["y"] == pytest.approx(so_far)
+        half = 1.959963984540054 * (so_far[0] * (1 - so_far[0]) / 10) ** 0.5
+        assert band["y"][0] - line["y"][0] == pytest.approx(half)
+
+
 def test_nothing_is_drawn_of_nothing() -> None:
     figures = build_activity_figures([], ["a"], HOURS)
-    assert [figure["data"] for figure in figures.values()] == [[], []]
+    assert [figure["data"] for figure in figures.values()] == [[]] * 4
     assert [trace["x"] for trace in build_running_mean([])["data"]] == [[], []]
 
 

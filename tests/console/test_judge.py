@@ -55,7 +55,7 @@ async def test_a_verdict_is_listed_shown_and_corrected(person: Person) -> None:
     assert "A person's verdict stands now" in corrected.text
     assert "override" in corrected.text
     seen = await person.open("/user", id="ada")
-    assert len([row for row in seen.rows() if row[-1] == "receipt"]) == 1, "one decision stays one row"
+    assert len([row for row in seen.rows() if row[-1] == "receipt turn"]) == 1, "one decision stays one row"
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -1,5 +1,6 @@
 """The first page."""
 
+import re
 from pathlib import Path
 
 from tests.api.given import API_KEYS
@@ -12,7 +13,7 @@ async def test_an_empty_service_says_what_to_do_next(person: Person) -> None:
     assert f"curl -s {str(person.client.base_url).rstrip('/')}/score" in page.text
     assert "Authorization" not in page.text
     assert "/console/simulations/new" in page.links
-    assert not page.scripts, "there is nothing to draw"
+    assert "plotly.js" not in str(page.scripts), "there is nothing to draw"
 
 
 async def test_with_keys_the_first_request_brings_one(tmp_path: Path) -> None:
@@ -50,3 +51,19 @@ async def test_any_span_is_answered(person: Person) -> None:
 async def test_it_tells_how_the_service_is(person: Person) -> None:
     page = await person.open()
     assert "State ready Durability process" in page.text
+
+
+async def test_it_says_how_long_calls_take_and_what_is_left(person: Person) -> None:
+    decision = await person.service.score("ada")
+    await person.service.reward(decision_id=decision["decision_id"], reward=0.5)
+    page = await person.open()
+    assert re.search(r"/score p50 [\d.]+ ms, p99 [\d.]+ ms of 1; /reward p50 .* of 1; .* of disk are left", page.text)
+    assert "events wait for the ledger" in page.text
+
+
+async def test_what_gets_picked_has_its_numbers_there(person: Person) -> None:
+    for number in range(3):
+        await person.service.score(f"user-{number}", policy="first-v1")
+    page = await person.open()
+    assert "Of the newest 3 decisions, 100.0% picked tip-1" in page.text
+    assert ["tip-1", "3", "100.0 %"] in [row[:3] for row in page.rows()]

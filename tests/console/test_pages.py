@@ -10,9 +10,11 @@ from bandstand.console.pages import (
     format_count,
     format_decimal,
     format_duration,
+    format_latency,
     format_minute,
     format_parameters,
     format_percent,
+    format_size,
     format_time,
 )
 from bandstand.store.tables.console_queries import MAX_COUNTED
@@ -27,6 +29,16 @@ def test_numbers_are_written_for_people() -> None:
     ]
     assert [format_decimal(-0.12345), format_decimal(2, 1), format_decimal(None)] == ["−0.123", "2.0", "–"]
     assert [format_percent(0.1234), format_percent(-0.5, 0), format_percent(None)] == ["12.3\u202f%", "−50\u202f%", "–"]
+
+
+def test_sizes_and_latencies_are_written_in_their_units() -> None:
+    assert [format_size(each) for each in (12, 2048, 5 << 30, 3 << 50)] == [
+        "12 bytes",
+        "2.0 kB",
+        "5.0 GB",
+        "3,072.0 TB",
+    ]
+    assert [format_latency(each) for each in (0.00123, 0.25, None)] == ["1.2 ms", "250 ms", "beyond 10 s"]
 
 
 def test_times_are_written_in_utc() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bandstand.console import users
+from bandstand.console import users, waiting
 from bandstand.errors import StorageUnavailableError
 from bandstand.service.coefficients import PolicyCoefficients, list_coefficients
 from bandstand.service.context import ServiceContext
@@ -94,7 +94,7 @@ async def test_a_page_does_not_wait_for_a_long_replay(person: Person, monkeypatc
     asked = asyncio.create_task(person.open(unescape(ready).removeprefix("/console")))
     replayed.set()
     assert (await asked).status == 200
-    monkeypatch.setattr(users, "_MAX_WAIT_S", 30.0)
+    monkeypatch.setattr(waiting, "MAX_WAIT_S", 30.0)
     page = await person.open("/user", id="ada")
     assert "made anew" not in page.text
     assert "linucb-v2 active" in page.text

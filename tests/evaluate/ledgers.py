@@ -15,8 +15,8 @@ from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.service.score import score
 from bandstand.simulate.world.persona import make_personas
 from bandstand.simulate.world.world import Episode, World
+from bandstand.store.logged_events import LoggedEvent
 from bandstand.store.maintenance import decision_log
-from bandstand.store.maintenance.decision_log import LoggedEvent
 from bandstand.store.maintenance.offline import open_read_only
 from tests.evaluate.world import FloatArray
 from tests.store.populated import Served, catalogue_of

@@ -9,7 +9,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.evaluate.feature_importance import FeatureImportance, sum_contributions
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.requests import LoggedRequest
-from bandstand.store.maintenance.decision_log import LoggedDecision
+from bandstand.store.logged_events import LoggedDecision
 from tests.bandit.given import SHIPPED
 
 TABLES = {

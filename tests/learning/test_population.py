@@ -20,6 +20,8 @@ from bandstand.service import users as users_service
 from bandstand.service.context import ServiceContext
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.maintenance import rebuild_verify
+from bandstand.store.maintenance.offline import open_owned
 from tests.bandit.given import SHIPPED
 from tests.service.given import Service
 from tests.store.given import CATALOGUE, QUICK, documents_in, hold_calls, make_embedded
@@ -274,11 +276,68 @@ async def test_who_is_erased_is_out_of_the_prior_and_of_its_file(service: Learni
     assert all(is_same(service.prior(user), without.get_prior(user), 1e-6) for user in members)
 
 
+SCALE_FREE = Catalogue.parse(
+    SHIPPED,
+    {
+        "schemas": {
+            "tips-by-kind": SHIPPED["schemas"]["tips-v2"]
+            | {"block": {"source": "candidate.kind", "values": ["a", "b"]}}
+        },
+        "policies": {
+            "free": {"kind": "linucb", "schema": "tips-v2"},
+            "free-blocks": {"kind": "linucb", "schema": "tips-by-kind"},
+        },
+    },
+)
+"""Two policies whose beliefs learn their scale: one model a user, and blocks."""
+
+
+@pytest.mark.parametrize("name", ["free", "free-blocks"])
+async def test_who_is_erased_was_never_in_a_scale_free_belief(tmp_path: Path, name: str) -> None:
+    """It is then what those who stay would have taught alone, after a start and after a rebuild too."""
+    service, policy = Learning(tmp_path, SCALE_FREE), SCALE_FREE.policies[name]
+
+    async def learn_again() -> PopulationPrior:
+        members = {}
+        for user in (0, 1, 3):
+            profile = await service.deployment.store.load_profile(f"user-{user}")
+            ridge = profile.policies[name, policy.schema.name].ridge
+            assert ridge is not None
+            members[f"user-{user}"] = ridge
+        return policy.fit_prior(members)
+
+    def require_same(expected: PopulationPrior) -> None:
+        for user in ("a stranger", "user-0", "user-3"):
+            assert is_same(service.deployment.get_prior(policy, user), expected.get_prior(user), 1e-6)
+
+    await service.open()
+    for user in range(4):
+        for number in range(6):
+            request = service.legacy(f"user-{user}", reward=(number + user) % 4 / 1.5 - 1.0)
+            request["features"] |= {"priority": number % 4 + 1, "kind": "abc"[number % 3]}
+            await service.reward(request, name)
+    await service.wait_until_fitted(policy=name)
+    before = service.deployment.get_prior(policy, "a stranger")
+    await users_service.erase(service.deployment, "user-2", "tests")
+    without = await learn_again()
+    require_same(without)
+    assert not is_same(without.shared, before, 1e-3)
+    await service.reopen()
+    require_same(without)
+    await service.close()
+    with open_owned(tmp_path, SCALE_FREE) as opened:
+        rebuild_verify.rebuild_documents(opened)
+    service.open_again()
+    await service.open()
+    require_same(without)
+    await service.close()
+
+
 async def test_who_has_left_the_reservoir_is_out_of_what_was_learned_from_them_too(
     service: Learning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who made room for others since the prior was learned, erased by a running service and before a start."""
-    monkeypatch.setattr("bandstand.learning.population.compute_capacity", lambda _: 5)
+    monkeypatch.setattr("bandstand.learning.prior_pool.compute_capacity", lambda _: 5)
     await service.reopen()
     secret = service.deployment.store.secret
     last_first = sorted(range(17), key=lambda user: compute_sampling_key(secret, f"user-{user}"), reverse=True)

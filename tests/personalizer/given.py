@@ -22,13 +22,16 @@ epsilon = 0.2
 prior = "standard" # no test waits for one that is learned
 """
 
+_ALL: dict[str, Any] = {"name": "all", "encoding": "open"}
 LOOP: dict[str, Any] = {
     "scope": "loop",
     "include": [],
     "policy": "menu",
     "policies": {"menu": {"kind": "egreedy", "schema": "anything", "epsilon": 0.2}},
-    "schemas": {"anything": {"version": 1, "intercept": True, "features": [{"name": "all", "encoding": "open"}]}},
+    "schemas": {"anything": {"version": 1, "intercept": True, "features": [_ALL]}},
 }
+NARROW_LOOP = LOOP | {"schemas": {"anything": LOOP["schemas"]["anything"] | {"features": [_ALL | {"columns": 32}]}}}
+"""The same with few columns: its model is a small file."""
 
 BASE = "/personalizer/v1.0"
 LOOP_BASE = f"/loops/menu{BASE}"
@@ -55,9 +58,9 @@ async def reward(service: Service, event_id: str, value: object, base: str = BAS
     return await service.post(f"{base}/events/{event_id}/reward", {"value": value}, **headers)
 
 
-async def make_loop(service: Service) -> None:
+async def make_loop(service: Service, definition: dict[str, Any] = LOOP) -> None:
     """Make the loop ``menu``, with a policy that reads any JSON and one model for everybody."""
-    answer = await service.client.put("/loops/menu", json=LOOP)
+    answer = await service.client.put("/loops/menu", json=definition)
     assert answer.status_code == 201, answer.text
 
 

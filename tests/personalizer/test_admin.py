@@ -150,6 +150,10 @@ async def test_the_default_loop_s_policy_is_the_settings_to_say(service: Service
         "InvalidServiceConfiguration",
     )
     assert "/loops/" in message
+    path = "/personalizer/v1.0/configurations/policy"
+    policy = read_ok(await service.get(path))
+    assert read_ok(await put(service, path, policy)) == policy, "what was got may be put back"
+    read_error(await put(service, path, {**policy, "name": "mine"}), 400, "InvalidPolicyConfiguration")
 
 
 async def test_a_loop_that_is_not_there_is_unknown_in_its_own_form(service: Service) -> None:

@@ -196,6 +196,10 @@ async def test_a_subscription_key_is_one_of_ours(tmp_path: Path, open_config: Pa
         assert served.status_code == 201
         receipt = await service.client.get("/decisions/e", headers={"x-api-key": KEYS["eyes"][1]})
         assert read_ok(receipt)["client"] == "shop"
+        elsewhere = f"/loops/nowhere{BASE}/rank"
+        read_error(await service.post(elsewhere, rank_body()), 401, "401")
+        nowhere = await service.post(elsewhere, rank_body(), ocp_apim_subscription_key=KEYS["shop"][1])
+        read_error(nowhere, 404, "ResourceNotFound")
 
 
 @pytest.mark.asyncio(loop_scope="module")

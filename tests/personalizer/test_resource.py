@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.api.given import Service, read_ok
-from tests.personalizer.given import BASE, LOOP_BASE, make_loop, rank, read_error, reward
+from tests.api.given import TWO, Service, read_ok
+from tests.personalizer.given import (
+    BASE,
+    LOOP_BASE,
+    NARROW_LOOP,
+    make_loop,
+    rank,
+    rank_body,
+    read_error,
+    reward,
+)
 
 RANGE = {"startTime": "2020-01-01T00:00:00Z", "endTime": "2100-01-01T00:00:00Z"}
 BOLD = {"name": "bold", "arguments": "--cb_explore_adf --epsilon 0.4"}
@@ -45,21 +54,18 @@ async def test_a_model_is_given_and_reset(service: Service) -> None:
     (line,) = gzip.decompress(given.content).splitlines()
     assert json.loads(line)["user_id"] == "default"
     assert set(read_ok(await service.get(f"{BASE}/model/properties"))) == {"creationTime", "lastModifiedTime"}
-    assert "make a loop" in read_error(
-        await service.client.put(f"{BASE}/model", content=given.content), 503, "OperationNotAllowed"
-    )
     assert (await service.client.delete(f"{BASE}/model")).status_code == 204
     assert (await service.stats("default"))["reward_count"] == 0
 
 
-async def load_sums(service: Service) -> dict[str, Any]:
+async def load_sums(service: Service, base: str = LOOP_BASE) -> dict[str, Any]:
     """What everybody's model has learned, to the last bit."""
-    lines = gzip.decompress((await service.get(f"{LOOP_BASE}/model")).content).splitlines()
+    lines = gzip.decompress((await service.get(f"{base}/model")).content).splitlines()
     return {each["user_id"]: each["policies"] for each in map(json.loads, lines)}
 
 
 async def test_a_model_that_was_given_is_taken_back_as_it_was(service: Service) -> None:
-    await make_loop(service)
+    await make_loop(service, NARROW_LOOP)
     await use(service, LOOP_BASE, count=9)
     before = await load_sums(service)
     given = (await service.get(f"{LOOP_BASE}/model")).content
@@ -77,8 +83,49 @@ async def test_a_model_that_was_given_is_taken_back_as_it_was(service: Service) 
     assert stats["reward_count"] == 7, "six were in the file, and it goes on from there"
 
 
-async def test_a_model_of_another_loop_is_refused_and_nothing_changes(service: Service) -> None:
+async def test_the_default_loop_takes_its_model_back_and_nobody_who_asks_meanwhile_is_refused(
+    service: Service,
+) -> None:
     await make_loop(service)
+    await use(service, count=6)
+    await service.score("(everybody)", decision_id="odd")  # where each has a model of their own, a name as any
+    await service.reward(decision_id="odd", reward=1.0)
+    before, given = await load_sums(service, BASE), (await service.get(f"{BASE}/model")).content
+    await use(service, LOOP_BASE, count=3)
+    other = await load_sums(service)
+    await service.score("erin", decision_id="erin-1")
+    await service.reward(decision_id="erin-1", reward=1.0)
+    done = asyncio.Event()
+
+    async def ask(number: int) -> None:
+        while not done.is_set():
+            name = f"asked-{number}"
+            read_ok(await service.post("/score", {"user_id": name, "candidates": TWO, "decision_id": name}))
+            read_ok(await service.post("/reward", {"decision_id": name, "reward": 0.5}))
+            asked = {"eventId": f"ranked-{number}"}
+            assert (await service.post(f"{BASE}/rank", rank_body(**asked), x_bandstand_user=name)).status_code == 201
+            read_ok(await service.get("/loops"))
+            number += 10
+
+    asking = [asyncio.create_task(ask(number)) for number in range(5)]
+    for _ in range(2):
+        assert (await service.client.put(f"{BASE}/model", content=given)).status_code == 204
+    done.set()
+    await asyncio.gather(*asking)
+    found = await load_sums(service, BASE)
+    assert {user_id: found[user_id] for user_id in before} == before
+    assert await load_sums(service) == other, "another loop goes on as it was"
+    erin = await service.stats("erin")
+    assert (erin["reward_count"], erin["theta"] is None or not any(erin["theta"])) == (0, True), "not in the file"
+    assert (await service.receipt("erin-1"))["reward"] is not None, "the log stays"
+    assert (await service.client.delete("/users/default")).status_code == 200
+    assert "default" not in await load_sums(service, BASE)
+    assert (await service.client.put(f"{BASE}/model", content=given)).status_code == 204
+    assert "default" not in await load_sums(service, BASE), "who was erased since is left out"
+
+
+async def test_a_model_of_another_loop_is_refused_and_nothing_changes(service: Service) -> None:
+    await make_loop(service, NARROW_LOOP)
     await use(service, LOOP_BASE, count=6)
     before = await load_sums(service)
     given = (await service.get(f"{LOOP_BASE}/model")).content

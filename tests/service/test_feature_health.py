@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bandstand.service.feature_health import FeatureHealth, FeatureReport
+from bandstand.bandit.features import FeatureSchema
+from bandstand.bandit.policies import LinUCB
+from bandstand.service.feature_health import FeatureHealth, FeatureReport, TokenHealth
 from tests.store.given import CATALOGUE
 
 POLICY = CATALOGUE.policies["linucb-v2"]
@@ -51,6 +53,28 @@ def test_what_processes_counted_is_what_one_would_have_in_whatever_order_it_is_m
         for index in order:
             merged.merge(send(parts[index]))
         assert merged.build_report() == whole
+
+
+def test_of_open_features_it_is_said_how_many_values_are_new_and_how_many_share_a_column() -> None:
+    features = [{"name": "all", "encoding": "open", "columns": 16}]
+    schema = FeatureSchema.parse("anything", {"version": 1, "intercept": True, "features": features})
+    policy, health = LinUCB("open", schema, {"alpha": 0.5}), FeatureHealth(CATALOGUE)
+
+    def send(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            context, offered = {"hour": number % 4}, candidate(1, colour="red", id=f"n{number}")
+            health.observe(policy, partial(dict, {"context": context, "candidates": [offered]}))
+            schema.encode(context, [offered["features"]])
+
+    send(0, 199)
+    assert not any("met before" in each for each in health.build_report().warnings)
+    send(199, 1)
+    report = health.build_report()
+    (tokens,) = report.tokens
+    assert tokens == TokenHealth(policy="open", met=600, unseen=202, distinct=202, columns=16, colliding=201)
+    warning = report.warnings[-1]
+    assert warning.startswith("202 of the 600 values that open met had never been met before")
+    assert observe(30, lambda number: {"candidates": [full(number)]}).tokens == []
 
 
 def test_what_nobody_reads_is_counted_and_what_was_meant_is_said() -> None:

@@ -1,14 +1,15 @@
 """The loops of a service: each step is logged before it is done, so that a process that dies at any of them goes on."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
 from bandstand.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -31,7 +32,7 @@ class DiedError(Exception):
 
 
 class Disk:
-    """What outlives a process: the stores, by loop, and which directories there are.
+    """What outlives a process: the stores, by loop or by the places that they were given.
 
     Attributes:
         dies_at: the step at which the process dies.
@@ -43,46 +44,60 @@ class Disk:
         self.steps: list[str] = []
         self.dies_at: str | None = None
         self.fault: dict[str, Exception] = {}
+        self.are_shared = False
+        self.places = 0
 
     def take_step(self, step: str) -> None:
         if step == self.dies_at:
             raise DiedError(step)
         self.steps.append(step)
 
-    # ── as LoopFiles ──────────────────────────────────────────────────────────────────────────────────────────────
+    # ── as LoopPlaces ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def is_taken(self, name: str) -> bool:
-        return name in self.stores
+    async def claim(self, name: str) -> str | None:
+        if self.are_shared:
+            self.places += 1
+            return f"{name}_{self.places}"
+        if name in self.stores:
+            raise LoopRefusedError("there is a state directory of that name")
+        return None
 
-    def discard(self, name: str) -> None:
-        self.take_step(f"discard {name}")
-        self.stores.pop(name, None)
+    async def discard(self, name: str, place: str | None) -> None:
+        self.take_step(f"discard {place or name}")
+        self.stores.pop(place or name, None)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Nothing is ever half gone here."""
 
 
 class Runtime:
     """A loop over a memory store."""
 
-    def __init__(self, disk: Disk, definition: LoopDefinition) -> None:
+    def __init__(self, disk: Disk, definition: LoopDefinition, place: str | None = None) -> None:
         self._disk = disk
         self._definition = definition
-        store = disk.stores.get(definition.name) or MemoryStore(CATALOGUE, clock=lambda: NOON)
+        self._place = place or definition.name
+        store = disk.stores.get(self._place) or MemoryStore(CATALOGUE, clock=lambda: NOON)
         self.deployment = ServiceContext(CATALOGUE, store, definition=definition, clock=lambda: NOON)
 
     async def open(self) -> None:
-        name = self._definition.name
-        self._disk.take_step(f"open {name}")
+        self._disk.take_step(f"open {self._place}")
         if (fault := self._disk.fault.get(self._definition.policy or "")) is not None:
             raise fault
         store = self.deployment.store
         assert isinstance(store, MemoryStore)
-        self._disk.stores[name] = store
+        self._disk.stores[self._place] = store
         await self.deployment.start()
 
     async def close(self) -> None:
-        self._disk.take_step(f"close {self._definition.name}")
+        self._disk.take_step(f"close {self._place}")
+
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        await self.close()
+        try:
+            work()
+        finally:
+            await self.open()
 
 
 async def start(disk: Disk, configured: Mapping[str, LoopDefinition] | None = None) -> Loops:
@@ -90,7 +105,7 @@ async def start(disk: Disk, configured: Mapping[str, LoopDefinition] | None = No
     disk.dies_at = None
     disk.steps.clear()
     default = Runtime(disk, LoopDefinition(name="default"))
-    loops = Loops(default, lambda definition: Runtime(disk, definition), disk)
+    loops = Loops(default, partial(Runtime, disk), disk)
     await loops.open(configured or {})
     return loops
 
@@ -298,3 +313,112 @@ async def test_an_erasure_names_the_loop_that_it_cannot_reach_and_is_finished_on
     loops = await start(disk)
     await resume_erasures(loops)
     assert await disk.stores["default"].list_erasure_notes() == []
+
+
+@pytest.mark.parametrize("name", ["default", "menu"])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_needs_a_state_for_itself_is_done_while_nobody_is_inside_and_the_loop_goes_on(
+    name: str, *, fails: bool
+) -> None:
+    disk = Disk()
+    loops = await start(disk)
+    await loops.create(MENU, "ops")
+    disk.steps.clear()
+    loop = loops.get(name)
+
+    def work() -> None:
+        disk.take_step("work")
+        if fails:
+            raise InvalidRequestError("it is no such file")
+
+    with loop.gate.enter():
+        working = asyncio.create_task(loops.run_closed(name, work), context=Context())
+        await asyncio.sleep(0)
+        erasing = asyncio.create_task(erase_everywhere(loops, "anna", "ops"), context=Context())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (disk.steps, loop.gate.is_open) == ([], False), "it waits for who is inside, and others for it"
+    (failure,) = await asyncio.gather(working, return_exceptions=True)
+    assert isinstance(failure, InvalidRequestError) is fails
+    assert disk.steps == [f"close {name}", "work", f"open {name}"]
+    assert loop.gate.is_open
+    assert (await erasing).unreachable == (await erase_everywhere(loops, "bert", "ops")).unreachable
+
+
+# ── two processes that share the ledger ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple[Disk, Loops, Loops]]:
+    """Two processes over one disk, each of which follows the other."""
+    disk = Disk()
+    disk.are_shared = True
+    one, other = await start(disk), await start(disk)
+    yield disk, one, other
+    for loops in (one, other):
+        await loops.close()
+
+
+async def test_what_one_process_makes_changes_and_deletes_the_other_serves_as_it_is(
+    pair: tuple[Disk, Loops, Loops],
+) -> None:
+    disk, one, other = pair
+    await one.put(MENU, "ops")
+    menu = await other.find("menu")
+    assert menu.deployment.store is one.get("menu").deployment.store
+    runtime = menu.runtime
+    await other.set_mode("menu", "logging", "ops")
+    await one.refresh()
+    assert one.get("menu").deployment.mode == "logging"
+    await one.change(replace(MENU, policy="linucb-v1"), "ops")
+    await other.refresh()
+    assert menu.runtime is not runtime, "another policy takes a new start"
+    assert (menu.deployment.definition.policy, menu.deployment.mode) == ("linucb-v1", "online")
+    await one.set_mode("default", "logging", "ops")
+    await other.refresh()
+    assert other.get("default").deployment.mode == "logging"
+    with pytest.raises(LoopRefusedError, match="there is a loop of that name"):
+        await other.create(MENU, "ops")
+    before = menu.deployment.store
+    await other.delete("menu", "ops")
+    await one.put(MENU, "ops")
+    assert one.get("menu").deployment.store is not before, "a new loop learns anew"
+    await other.refresh()
+    assert other.get("menu").deployment.store is one.get("menu").deployment.store
+    assert [(each.action, each.place) for each in one.changes] == [(each.action, each.place) for each in other.changes]
+    assert set(disk.stores) == {"default", "menu_2"}
+
+
+async def test_what_two_processes_change_at_once_is_changed_one_after_the_other(
+    pair: tuple[Disk, Loops, Loops],
+) -> None:
+    disk, one, other = pair
+    await asyncio.gather(*(loops.put(MENU, "ops") for loops in pair[1:]))
+    modes: tuple[LearningMode, ...] = ("logging", "apprentice")
+    await asyncio.gather(*(loops.set_mode("menu", mode, "ops") for loops, mode in zip(pair[1:], modes, strict=True)))
+    for loops in (one, other):
+        await loops.refresh()
+    assert [each.action for each in one.changes] == ["create", "change", "change"]
+    assert one.get("menu").deployment.mode == other.get("menu").deployment.mode == one.changes[-1].after["mode"]  # type: ignore[index]  # it has one
+    assert [name for name in disk.stores if name != "default"] == [one.get("menu").place]
+
+
+async def test_an_erasure_reaches_a_loop_that_another_process_has_made_this_moment(
+    pair: tuple[Disk, Loops, Loops],
+) -> None:
+    _, one, other = pair
+    await one.put(MENU, "ops")
+    receipt = await erase_everywhere(other, "anna", "ops")
+    assert list(receipt.loops or ()) == ["default", "menu"]
+
+
+async def test_a_loop_asks_what_it_is_when_its_own_ledger_says_that_something_has_changed(
+    pair: tuple[Disk, Loops, Loops],
+) -> None:
+    _, one, other = pair
+    await one.put(MENU, "ops")
+    menu = (await other.find("menu")).deployment
+    await one.set_mode("menu", "apprentice", "ops")
+    await menu.refresh()  # as its store does
+    assert (menu.mode, menu.serves_baseline) == ("apprentice", True)
+    assert menu.shadows is not None

@@ -1,6 +1,6 @@
 """Learning modes: who is served, and who learns, in each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +8,29 @@ import pytest
 
 from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import LearningModeError, LoopRefusedError
 from bandstand.service.promotion import promote
 from bandstand.service.shadow_value import load_shadow_values
-from tests.service.given import Make, Service
+from tests.service.given import Make, Service, in_memory, on_disk
+from tests.store.postgres.shared import empty_ledger, make_shared, run_law_server
 
 OpenService = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "embedded", "postgres"])
+async def make(request: pytest.FixtureRequest) -> Make:
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("database")
+        await empty_ledger(url)
+        return lambda _: make_shared(url)
+    return in_memory if request.param == "memory" else on_disk
 
 
 @pytest.fixture
@@ -86,6 +103,17 @@ async def test_logging_serves_the_first_and_teaches_nobody_anything(open_service
     assert (await service.reward({"decision_id": later.decision_id, "reward": 1.0})).applied
     await service.reopen()
     assert await count_rewards(service, "thompson-v1") == 1, "a rebuild teaches no more than was taught"
+
+
+async def test_logging_teaches_nothing_of_what_is_rewarded_over_time_either(open_service: OpenService) -> None:
+    rewards = RewardSettings(aggregation="sum", window=3600.0, default_reward=0.25)
+    service = await open_service("logging", reward_settings=rewards)
+    scored, _ = await service.score(), await service.score()
+    answer = await service.reward({"decision_id": scored.decision_id, "reward": 1.0})
+    assert (answer.applied, answer.reason) == (False, "logging_only")
+    service.clock.now += 7200.0
+    assert (await service.deployment.store.close_windows(10)).taught == []
+    assert await count_rewards(service, "first-v1") == 0
 
 
 async def test_a_mode_without_a_baseline_to_serve_is_refused_and_all_goes_on(open_service: OpenService) -> None:

@@ -17,8 +17,9 @@ from bandstand.service.stats import load_user_stats
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.event_files.export import export_days, forget_erased
+from bandstand.store.logged_events import LoggedDecision
 from bandstand.store.maintenance import rebuild_verify
-from bandstand.store.maintenance.decision_log import LoggedDecision, read_events
+from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.tables.gains import GainDay
 from tests.service.given import Service

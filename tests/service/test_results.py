@@ -123,6 +123,7 @@ RESPONSES: Mapping[type, type[BaseModel]] = {
 }
 NOT_SENT_AS_THEY_ARE = {
     "PolicyCoefficients": "only the console shows them",
+    "Liking": "only the console shows them",
     "ScoreResult": "the fast path writes it",
     "SlotsResult": "the fast path writes it",
     "RewardResult": "the fast path writes it",
@@ -134,6 +135,7 @@ NOT_SENT_AS_THEY_ARE = {
     "LadderDecision": "what the ladder does",
     "ArmSums": "sums of the ledger",
     "TipRequest": "what the tip generators read",
+    "LoopDefinition": "what a loop is, as others read it",
 }
 
 

@@ -114,14 +114,13 @@ async def a_profile_that_was_read_is_warm(subject: Subject) -> None:
 
 
 async def hostile_ids_are_all_distinct_users(subject: Subject) -> None:
-    for pulls, user_id in enumerate(HOSTILE_IDS, start=1):
-        await asyncio.gather(*(subject.decide(user_id) for _ in range(pulls)))
-    for _ in range(2):
-        for pulls, user_id in enumerate(HOSTILE_IDS, start=1):
-            assert (await subject.state(user_id)).pulls == pulls
+    for at, user_id in enumerate(HOSTILE_IDS):
+        await asyncio.gather(*(subject.decide(user_id) for _ in range(1 + at % 3)))
+    async for _ in subject.iter_restarts():
+        for at, user_id in enumerate(HOSTILE_IDS):
+            assert (await subject.state(user_id)).pulls == 1 + at % 3
             assert {decision.user_id for decision in await subject.store.list_history(user_id, 100)} == {user_id}
         assert (await subject.store.list_users("", 0, 1000)).users == HOSTILE_IDS
-        await subject.reopen()
 
 
 async def users_are_paged_in_the_order_of_first_sight(subject: Subject) -> None:
@@ -161,14 +160,13 @@ async def changes_of_loops_are_kept_in_their_order(subject: Subject) -> None:
         )
         await subject.store.log_loop_change(change)
         subject.clock.now += 1
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         found = await subject.store.list_loop_changes()
         assert [(each.action, each.before, each.after) for each in found] == told
         assert [(each.name, each.client, each.ts) for each in found] == [
             ("menu", "operator", NOON + number) for number in range(3)
         ]
         assert 0 < found[0].seq < found[1].seq < found[2].seq
-        await subject.reopen()
 
 
 async def an_erasure_over_all_loops_is_noted_until_it_is_done(subject: Subject) -> None:
@@ -188,12 +186,11 @@ async def a_decision_counts_and_teaches_nothing(subject: Subject) -> None:
     for exploring in (True, False, False):
         await subject.decide("anna", exploring=exploring)
         subject.clock.now += 1
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         state = await subject.state("anna")
         assert (state.pulls, state.explores, state.reward_count, state.ridge) == (3, 1, 0, None)
         assert state.last_updated == NOON + 2
         assert (await subject.state("anna", "linucb-v1")).pulls == 0
-        await subject.reopen()
 
 
 async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> None:
@@ -220,12 +217,11 @@ async def a_receipt_is_the_decision_as_it_was_handed_over(subject: Subject) -> N
 async def a_receipt_shows_the_reward_that_stands(subject: Subject) -> None:
     decision = await subject.decide("anna")
     await subject.reward(decision, 0.5)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         receipt = await subject.store.find_receipt(decision.decision_id)
         assert receipt is not None
         assert receipt.reward is not None
         assert (receipt.reward.value, receipt.reward.applied, receipt.reward.source) == (0.5, True, "client")
-        await subject.reopen()
 
 
 async def no_id_but_its_own_finds_a_decision(subject: Subject) -> None:
@@ -250,12 +246,11 @@ async def no_id_but_its_own_finds_a_decision(subject: Subject) -> None:
         "٣" * 32,
         "%" * 32,
     ]
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for stranger in strangers:
             assert await subject.store.find_decision(stranger) is None, stranger
             assert await subject.store.find_receipt(stranger) is None, stranger
         assert await subject.store.find_decision(ours) is not None
-        await subject.reopen()
 
 
 async def an_id_that_the_caller_chose_stands(subject: Subject) -> None:
@@ -280,11 +275,11 @@ async def decisions_that_belong_together_are_logged_together_or_not(subject: Sub
     for name, expected in (("page", False), ("other", True), ("other", False)):
         made = [subject.build_decision("anna", own_id=f"{name}#{number}") for number in range(3)]
         assert await subject.store.decide_together(made) is expected
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.state("anna")).pulls == 4
         assert await subject.store.find_receipt("page#0") is None
         assert await subject.store.find_decision("other#2") is not None
-        await subject.reopen()
+    await subject.reopen()
     await subject.store.load_profile("anna")
     made = [subject.build_decision("anna", own_id=f"other#{number}") for number in (3, 2)]
     assert not await subject.store.decide_together(made), "memory had forgotten one of them"
@@ -298,12 +293,11 @@ async def history_is_the_newest_oldest_first(subject: Subject) -> None:
         made.append(await subject.decide("anna", policy))
         await subject.decide("berta")
         subject.clock.now += 1
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for limit in (1, 5, 12, 100):
             history = await subject.store.list_history("anna", limit)
             assert [entry.decision_id for entry in history] == [entry.decision_id for entry in made[-limit:]]
             assert [entry.policy for entry in history] == [entry.policy for entry in made[-limit:]]
-        await subject.reopen()
 
 
 async def event_numbers_grow_though_the_clock_steps_back(subject: Subject) -> None:
@@ -330,13 +324,12 @@ async def a_reward_teaches_what_its_decision_saw(subject: Subject) -> None:
         assert x is not None
         outcome = await subject.reward(decision, -0.5)
         assert outcome.match == "new"
-        for _ in range(2):
+        async for _ in subject.iter_restarts():
             state = await subject.state("anna", policy)
             assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, -0.5)
             assert state.ridge is not None
             np.testing.assert_allclose(state.ridge.gram, np.outer(x, x), rtol=0, atol=1e-12)
             np.testing.assert_allclose(state.ridge.b, -0.5 * x, rtol=0, atol=1e-12)
-            await subject.reopen()
 
 
 async def a_decision_from_before_the_restart_takes_its_reward(subject: Subject) -> None:
@@ -363,26 +356,24 @@ async def fifty_concurrent_rewards_lose_none(subject: Subject) -> None:
     rewards = [subject.reward(decision, 0.25) for decision in decisions]
     rewards += [subject.reward_legacy("anna", 0.5) for _ in range(50)]
     await asyncio.gather(*rewards)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count) == (50, 100)
         assert state.cumulative_reward == 50 * 0.25 + 50 * 0.5
         assert state.ridge is not None
         assert state.ridge.count == 100
-        await subject.reopen()
 
 
 async def a_decision_is_rewarded_once(subject: Subject) -> None:
     decision = await subject.decide("anna")
     first = await subject.reward(decision, 0.5)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for value in (0.5, -1.0):
             again = await subject.reward(decision, value)
             assert again.match == "decision"
             assert (again.reward.seq, again.reward.value) == (first.reward.seq, 0.5)
             assert again.reward.body_hash == first.reward.body_hash
         assert (await subject.state("anna")).reward_count == 1
-        await subject.reopen()
 
 
 async def a_decision_is_rewarded_once_under_concurrency(subject: Subject) -> None:
@@ -397,14 +388,13 @@ async def a_decision_is_rewarded_once_under_concurrency(subject: Subject) -> Non
 
 async def a_key_is_honoured_once(subject: Subject) -> None:
     first = await subject.reward_legacy("anna", 0.5, key=("route", "key"))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for value in (0.5, -1.0):
             again = await subject.reward_legacy("berta", value, key=("route", "key"))
             assert again.match == "key"
             assert (again.reward.seq, again.reward.body_hash) == (first.reward.seq, first.reward.body_hash)
         assert (await subject.state("anna")).reward_count == 1
         assert (await subject.state("berta")).reward_count == 0
-        await subject.reopen()
     assert (await subject.reward_legacy("anna", key=("another", "key"))).match == "new"
     assert (await subject.reward_legacy("anna", key=("route", "yek"))).match == "new"
 
@@ -437,7 +427,7 @@ async def what_came_with_a_key_is_looked_up_and_nothing_is_logged(subject: Subje
     decision = await subject.decide("anna")
     given = [await subject.reward_legacy("anna", 0.5, key=("route", "legacy"))]
     given.append(await subject.reward(decision, 0.25, key=("route", "decision")))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for key, outcome in zip(("legacy", "decision"), given, strict=True):
             found = await subject.store.find_reward_by_key(("route", key))
             assert found is not None
@@ -445,18 +435,16 @@ async def what_came_with_a_key_is_looked_up_and_nothing_is_logged(subject: Subje
             assert (found.seq, found.value, found.body_hash) == (stands.seq, stands.value, stands.body_hash)
             assert await subject.store.find_reward_by_key(("another", key)) is None
         assert (await subject.state("anna")).reward_count == 2
-        await subject.reopen()
 
 
 async def a_reward_of_a_policy_that_did_not_decide_is_refused(subject: Subject) -> None:
     decision = await subject.decide("anna", "egreedy-v1")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         reward = subject.reward_of(decision, key=("route", "key"))
         (reward.policy,) = list_refs("linucb-v2")
         with pytest.raises(WrongPolicyError):
             await subject.store.reward(reward)
         assert await subject.store.find_reward_by_key(("route", "key")) is None
-        await subject.reopen()
     assert (await subject.reward(decision, key=("route", "key"))).match == "new"
     await subject.reopen()
     assert (await subject.state("anna", "egreedy-v1")).reward_count == 1
@@ -480,11 +468,10 @@ async def legacy_rewards_each_count(subject: Subject) -> None:
 async def another_users_decision_is_unknown(subject: Subject) -> None:
     decision = await subject.decide("anna")
     await subject.decide("berta")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for stranger in ("berta", "nobody"):
             with pytest.raises(UnknownDecisionError):
                 await subject.reward(decision, user_id=stranger)
-        await subject.reopen()
     assert await subject.store.count_users() == 2
     assert (await subject.reward(decision)).match == "new"
 
@@ -507,12 +494,11 @@ async def a_reset_forgets_every_policy_and_the_history(subject: Subject) -> None
         await subject.reward(await subject.decide("berta", policy))
     for _ in range(3):
         await subject.store.reset("anna", "tests")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.store.load_profile("anna")).policies == {}
         assert await subject.store.list_history("anna", 100) == []
         assert len((await subject.store.load_profile("berta")).policies) == 3
         assert len(await subject.store.list_history("berta", 100)) == 3
-        await subject.reopen()
     fresh = await subject.decide("anna")
     assert [entry.decision_id for entry in await subject.store.list_history("anna", 100)] == [fresh.decision_id]
     assert await subject.store.count_users() == 2
@@ -535,10 +521,9 @@ async def a_reward_from_before_the_reset_is_logged_and_teaches_nothing(subject: 
     await subject.reward_legacy("anna", 0.25)
     later = await subject.reward(await subject.decide("anna"), 0.25)
     assert (later.reward.applied, later.reward.reason) == (True, None)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         state = await subject.state("anna")
         assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 2, 0.5)
-        await subject.reopen()
 
 
 # ── erasure ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -554,7 +539,7 @@ async def an_erasure_counts_what_went_and_leaves_nothing(subject: Subject) -> No
     await subject.reward_legacy("anna")
     erasure = await subject.store.erase("anna", "tests")
     assert (erasure.decisions, erasure.rewards, erasure.marks) == (4, 3, 1)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for decision in (*decisions, own):
             assert await subject.store.find_decision(decision.decision_id) is None
             assert await subject.store.find_receipt(decision.decision_id) is None
@@ -565,7 +550,6 @@ async def an_erasure_counts_what_went_and_leaves_nothing(subject: Subject) -> No
         assert (await subject.store.list_users("", 0, 10)).users == ["berta"]
         assert await subject.store.erase("anna", "tests") == Erasure()
         assert (await subject.state("berta")).pulls == 1
-        await subject.reopen()
 
 
 async def an_erased_user_starts_cold_under_the_same_id(subject: Subject) -> None:
@@ -574,10 +558,9 @@ async def an_erased_user_starts_cold_under_the_same_id(subject: Subject) -> None
     for _ in range(2):
         decision = await subject.decide("anna", own_id="mine")
         assert (await subject.reward(decision, 0.5, key=("route", "key"))).match == "new"
-        for _ in range(2):
+        async for _ in subject.iter_restarts():
             state = await subject.state("anna")
             assert (state.pulls, state.reward_count, state.cumulative_reward) == (1, 1, 0.5)
-            await subject.reopen()
         await subject.store.erase("anna", "tests")
 
 
@@ -600,12 +583,11 @@ async def totals_count_by_policy_and_survive_resets_and_erasures(subject: Subjec
     await subject.reward_legacy("berta", 0.25, policy="egreedy-v1")
     await subject.store.reset("anna", "tests")
     await subject.store.erase("berta", "tests")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.store.load_policy_totals() == {
             "linucb-v1": PolicyTotals(decisions=4, explores=1, rewards=1, reward_sum=-0.5),
             "egreedy-v1": PolicyTotals(decisions=0, explores=0, rewards=1, reward_sum=0.25),
         }
-        await subject.reopen()
 
 
 async def a_store_that_is_open_is_ready(subject: Subject) -> None:
@@ -630,14 +612,13 @@ async def undos_are_recorded_the_newest_first_and_one_of_a_decision_goes_with_it
         found = await subject.store.select_rewards(selection)
         subject.clock.now += 1
         await subject.store.revoke(found.revocable, cause="undo", client="the office", selection=selection)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         newer, older = await subject.store.list_undos(2**63 - 1, 10)
         assert (newer.selection, newer.rewards, newer.users) == ({"client": "tests"}, 2, 2)
         assert (older.selection, older.rewards) == ({"decision_id": decisions[0].decision_id}, 1)
         assert (newer.client, newer.ts, newer.policies) == ("the office", NOON + 2, {"linucb-v2": 2})
         assert await subject.store.list_undos(2**63 - 1, 1) == [newer]
         assert await subject.store.list_undos(newer.seq, 10) == [older]
-        await subject.reopen()
     assert (await subject.store.erase("anna", "tests")).marks == 1
     await subject.store.erase("berta", "tests")
     (left,) = await subject.store.list_undos(2**63 - 1, 10)
@@ -652,7 +633,7 @@ async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -
     for _ in range(6):
         await subject.reward(await subject.decide("anna"), subject.random.uniform(-1, 1))
         await subject.reward_legacy("anna", subject.random.uniform(-1, 1))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         served = await subject.state("anna")
         for name in ("thompson-v1", "linucb-v1"):
             shadow = await subject.state("anna", name)
@@ -667,7 +648,6 @@ async def a_reward_teaches_every_shadow_as_if_it_had_decided(subject: Subject) -
         np.testing.assert_allclose(same.gram, served.ridge.gram, rtol=0, atol=1e-12)
         np.testing.assert_allclose(same.b, served.ridge.b, rtol=0, atol=1e-12)
         assert other.b.shape == (CATALOGUE.schemas["tips-5"].dimension,)
-        await subject.reopen()
 
 
 async def a_shadow_reads_the_candidate_by_its_own_schema(subject: Subject) -> None:
@@ -689,12 +669,11 @@ async def a_policy_is_not_its_own_shadow(subject: Subject) -> None:
     await subject.reward(await subject.decide("anna"))
     await subject.reward(await subject.decide("anna", "thompson-v1"))
     await subject.reward_legacy("anna", policy="linucb-v1")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         counts = [
             (await subject.state("anna", name)).reward_count for name in ("linucb-v2", "thompson-v1", "linucb-v1")
         ]
         assert counts == [3, 3, 1]
-        await subject.reopen()
 
 
 async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -> None:
@@ -711,10 +690,9 @@ async def a_reward_teaches_those_in_the_shadow_when_it_comes(subject: Subject) -
     await subject.reward(late)
     await subject.store.set_shadows([])
     await subject.reward_legacy("anna")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         names = ("linucb-v2", "thompson-v1", "squarecb-v1")
         assert [(await subject.state("anna", name)).reward_count for name in names] == [5, 2, 1]
-        await subject.reopen()
 
 
 async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(subject: Subject) -> None:
@@ -723,9 +701,8 @@ async def a_reset_forgets_what_shadows_learned_and_what_is_older_teaches_none(su
     await subject.reward_legacy("anna")
     await subject.store.reset("anna", "tests")
     assert not (await subject.reward(before)).reward.applied
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.state("anna", "thompson-v1")).reward_count == 0
-        await subject.reopen()
 
 
 async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> None:
@@ -737,7 +714,7 @@ async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> 
     ]
     revoked = await subject.store.revoke([each.seq for each in taken], cause="test", client="tests")
     assert {ref.name for each in revoked for ref, _ in each.shadow_updates} == {"thompson-v1", "linucb-v1"}
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         for name in ("linucb-v2", "thompson-v1"):
             state = await subject.state("anna", name)
             assert state.reward_count == 1
@@ -746,7 +723,6 @@ async def what_is_taken_back_is_taken_from_the_shadows_too(subject: Subject) -> 
             assert kept.x is not None
             np.testing.assert_allclose(state.ridge.gram, np.outer(kept.x, kept.x), rtol=0, atol=1e-12)
         assert (await subject.state("anna", "linucb-v1")).reward_count == 1
-        await subject.reopen()
 
 
 async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(subject: Subject) -> None:
@@ -769,13 +745,12 @@ async def sums_of_a_shadow_are_of_the_rewards_that_stand_whichever_came_first(su
         if number == 6:
             await subject.store.revoke(taken, cause="test", client="tests")
     await subject.reward_legacy("berta")  # nobody waits for a shadow's commit, but it comes before this one's
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         sums = (await subject.store.load_shadow_sums())[ref]
         assert (sums.decisions, sums.agreed, sums.rewarded) == (8, 3, 3)
         moments = [sum(w**i * r**j for w, r in terms) for i, j in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (2, 1))]
         moments += [sum(w**i * r**j for w, r in terms) for i, j in ((1, 2), (2, 2))]
         assert list(sums[3:]) == pytest.approx(moments, abs=1e-12)
-        await subject.reopen()
 
 
 async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Subject) -> None:
@@ -785,11 +760,10 @@ async def a_shadow_is_kept_with_its_decision_and_goes_with_its_user(subject: Sub
     for each in (decision, other):
         subject.store.log_shadows(each, [made])
         await subject.reward(each)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         (kept,) = await subject.store.load_shadows(decision)
         assert (kept.policy, kept.pick, kept.exploring, kept.agrees) == (ref, 1, True, False)
         assert (kept.propensity, kept.weight, kept.probabilities.tolist()) == (0.75, 0.5, P.tolist())
-        await subject.reopen()
     before = await subject.store.load_shadow_sums()
     assert (await subject.store.erase("anna", "tests")).shadows == 1
     subject.store.log_shadows(decision, [made])

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
@@ -90,6 +90,12 @@ class Subject:
         await self.store.close()
         self.store = self._make_store(self.clock)
         await self.store.open()
+
+    async def iter_restarts(self) -> AsyncIterator[None]:
+        """Pass twice: as it is, and after a restart."""
+        yield
+        await self.reopen()
+        yield
 
     async def decide(self, user_id: str, policy: str = "linucb-v2", **values: Any) -> Decision:
         """Score as the service does: warm the user, then number and hand over without a pause."""

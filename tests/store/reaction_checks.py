@@ -49,7 +49,7 @@ async def a_reaction_is_kept_as_it_was_sent(subject: Subject) -> None:
     await subject.reward(await subject.decide("anna"), 1.0)  # a number was sent
     subject.clock.now += 1.0  # events of one moment have no order where several processes number them
     await react(subject)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         [first, second] = await _list_all(subject)
         assert (first.sent, first.value, first.fate) == (sent, 1.0, "held")
         assert (first.user_id, first.decision_id, first.is_part) == ("anna", "mine", False)
@@ -57,7 +57,6 @@ async def a_reaction_is_kept_as_it_was_sent(subject: Subject) -> None:
         assert await subject.store.list_reactions(first.seq, 0.0, 100) == [second]
         assert await subject.store.list_reactions(0, subject.clock() + 1, 100) == []
         assert await subject.store.list_reactions(0, 0.0, 1) == [first]
-        await subject.reopen()
 
 
 async def another_table_takes_back_and_teaches_anew_once(subject: Subject) -> None:
@@ -68,7 +67,7 @@ async def another_table_takes_back_and_teaches_anew_once(subject: Subject) -> No
     assert await subject.load_sums() == (3, -1.9)
     subject.clock.now += 60.0
     assert sorted(await _reapply_all(subject, NOW)) == [False, True, True]
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (3, -0.9)
         assert await subject.load_standing(decision) == (-0.5, True, None)
         found = await _list_all(subject)
@@ -80,7 +79,6 @@ async def another_table_takes_back_and_teaches_anew_once(subject: Subject) -> No
         again = await react(subject, decision, key=key)
         assert (again.match, again.reward.value, again.reward.applied) == ("key", -0.5, True)
         assert await _reapply_all(subject, NOW) == [False, False, False]
-        await subject.reopen()
     totals = (await subject.store.load_policy_totals())["linucb-v2"]
     assert (totals.rewards, round(totals.reward_sum, 9)) == (3, -0.9)
     assert sorted(await _reapply_all(subject, CONTRACT)) == [False, True, True]  # and back
@@ -94,14 +92,13 @@ async def parts_that_came_as_reactions_are_revised_together(subject: Subject) ->
     await subject.reward(decision, 0.25, settings=SUM)
     assert await subject.load_sums() == (1, -0.65)
     assert await _reapply_all(subject, SUM_NOW) == [True, False]
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (1, -0.15)
         assert await subject.load_standing(decision) == (-0.15, True, None)
         assert [(each.value, each.sent.table) for each in await _list_all(subject)] == [
             (-0.5, "shop"),
             (0.1, "contract-v1"),
         ]
-        await subject.reopen()
     await subject.reward(decision, 0.25, settings=SUM_NOW, body="later")
     assert await subject.load_sums() == (1, 0.1)
 
@@ -112,9 +109,8 @@ async def what_is_held_back_is_revised_before_it_is_taught(subject: Subject) -> 
     assert await _reapply_all(subject, SUM_NOW) == [True]
     assert await subject.load_sums() == (0, 0.0)
     await subject.store.activate(decision.decision_id, SUM_NOW, "tests")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (1, -0.5)
-        await subject.reopen()
 
 
 async def what_does_not_stand_is_left(subject: Subject) -> None:

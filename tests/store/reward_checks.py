@@ -7,7 +7,7 @@ import pytest
 from bandstand.bandit.aggregation import AGGREGATIONS, PartSums
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import DecisionHeldError, UnknownDecisionError
-from bandstand.store.records import RewardWindow
+from bandstand.store.records import Decision, RewardWindow
 from bandstand.store.tables.undo import Selection
 from tests.store.given import NOON, Subject
 
@@ -35,21 +35,24 @@ async def what_is_taught_is_always_the_aggregate_so_far(subject: Subject) -> Non
             assert accepted.match == "new"
             assert accepted.reward.part is not None
             assert accepted.reward.part.taught == pytest.approx(expected, abs=1e-12)
-            for _ in range(2):
-                count_and_total = await subject.load_sums()
-                assert count_and_total == (before[0] + 1, before[1].expected + expected)
-                assert (await subject.load_standing(decision))[0] == pytest.approx(expected, abs=1e-12)
-                if count % 3 == 0:
-                    await subject.reopen()
+            sums = (before[0] + 1, before[1].expected + expected)
+            await _check_taught(subject, decision, sums, expected)
+            if count % 3 == 0:
+                await subject.reopen()
+                await _check_taught(subject, decision, sums, expected)
+
+
+async def _check_taught(subject: Subject, decision: Decision, sums: tuple[int, float], taught: float) -> None:
+    assert await subject.load_sums() == sums
+    assert (await subject.load_standing(decision))[0] == pytest.approx(taught, abs=1e-12)
 
 
 async def parts_that_come_together_all_count_once(subject: Subject) -> None:
     decision = await subject.decide("anna")
     keys = [("scope", f"{number % 10}") for number in range(30)]
     await asyncio.gather(*(subject.reward(decision, 0.0625, settings=SUM, key=key) for key in keys))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (1, 0.625)
-        await subject.reopen()
     again = await subject.reward(decision, 0.0625, settings=SUM, key=("scope", "3"))
     assert again.match == "key"
     assert again.reward.part is not None
@@ -111,11 +114,10 @@ async def what_an_operator_took_back_is_not_revised(subject: Subject) -> None:
     selection = Selection(client="one")
     found = await subject.store.select_rewards(selection)
     assert len(await subject.store.revoke(found.revocable, cause="undo", client="tests", selection=selection)) == 1
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (0, 0.0)
         late = await subject.reward(decision, 0.125, settings=SUM)
         assert (late.reward.applied, late.reward.reason) == (False, "revoked")
-        await subject.reopen()
 
 
 async def a_reset_ends_what_parts_teach(subject: Subject) -> None:
@@ -124,9 +126,8 @@ async def a_reset_ends_what_parts_teach(subject: Subject) -> None:
     await subject.store.reset("anna", "tests")
     accepted = await subject.reward(decision, 0.5, settings=SUM)
     assert (accepted.reward.applied, accepted.reward.reason) == (False, "reset")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (0, 0.0)
-        await subject.reopen()
 
 
 async def an_erasure_takes_parts_and_windows_and_their_keys(subject: Subject) -> None:
@@ -147,11 +148,10 @@ async def a_held_decision_teaches_nothing_until_it_is_activated(subject: Subject
     decision = await subject.decide("anna", window=HELD)
     kept = await subject.reward(decision, 0.5)
     assert (kept.reward.applied, kept.reward.reason) == (False, "held")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.state("anna")).ridge is None
         again = await subject.reward(decision, 0.5)
         assert (again.match, again.reward.reason) == ("decision", "held")
-        await subject.reopen()
     for teaches in (True, False):
         activation = await subject.store.activate(decision.decision_id, None, "tests")
         assert (activation.activated, activation.reason) == (True, None)
@@ -183,9 +183,8 @@ async def what_was_kept_is_taught_as_its_aggregate(subject: Subject) -> None:
     await subject.store.activate(decision.decision_id, SUM, "tests")
     assert await subject.load_sums() == (1, 0.75)
     await subject.reward(decision, -0.5, settings=SUM)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (1, 0.25)
-        await subject.reopen()
 
 
 async def after_its_window_no_decision_is_activated(subject: Subject) -> None:
@@ -194,10 +193,9 @@ async def after_its_window_no_decision_is_activated(subject: Subject) -> None:
     subject.clock.now = NOON + 60
     activation = await subject.store.activate(decision.decision_id, None, "tests")
     assert (activation.activated, activation.reason) == (False, "window_ended")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.store.close_windows(10)).taught == []
         assert (await subject.state("anna")).ridge is None
-        await subject.reopen()
 
 
 async def a_reset_leaves_nothing_for_an_activation(subject: Subject) -> None:
@@ -268,9 +266,8 @@ async def what_comes_late_is_kept_and_teaches_nothing(subject: Subject) -> None:
     for decision in (answered, silent, unclosed):
         late = await subject.reward(decision, 1.0, settings=SUM)
         assert (late.match, late.reward.applied, late.reward.reason) == ("new", False, "late")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (3, -0.5)
-        await subject.reopen()
 
 
 async def a_window_without_a_default_only_ends(subject: Subject) -> None:
@@ -297,7 +294,6 @@ async def a_reset_user_is_taught_no_silence(subject: Subject) -> None:
     subject.clock.now = NOON + 3600
     [told] = (await subject.store.close_windows(10)).taught
     assert (told.applied, told.reason) == (False, "reset")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.load_sums() == (0, 0.0)
         assert (await subject.store.close_windows(10)).taught == []
-        await subject.reopen()

@@ -44,7 +44,13 @@ async def database() -> AsyncIterator[str]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("make_store", [make_shared, make_alternating], ids=["postgres", "alternating"])
+@pytest.mark.parametrize(
+    "make_store",
+    [
+        pytest.param(make_shared, id="postgres"),
+        pytest.param(make_alternating, id="alternating", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_law_of_shared_stores(law: Law, make_store: Callable[[str], MakeStore], database: str) -> None:
     await empty_ledger(database)

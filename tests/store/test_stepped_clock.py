@@ -10,7 +10,8 @@ import pytest
 
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.embedded.retention import ClockWatch
-from bandstand.store.maintenance.decision_log import LoggedDecision, read_events
+from bandstand.store.logged_events import LoggedDecision
+from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_read_only
 from bandstand.store.maintenance.rebuild_verify import verify
 from bandstand.store.records import Reward

@@ -21,13 +21,12 @@ WITHHELD: tuple[JudgementState, ...] = ("withheld",)
 async def a_turn_holds_its_decision_also_after_a_restart(subject: Subject) -> None:
     decision = await subject.decide("anna")
     accepted = await subject.store.accept(subject.turn(decision))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         with pytest.raises(RewardPendingError):
             await subject.reward(decision)
         with pytest.raises(RewardPendingError):
             await subject.store.accept(subject.turn(decision, body="another"))
         assert (await subject.store.accept(subject.turn(decision))).judgement.seq == accepted.judgement.seq
-        await subject.reopen()
     await subject.build_conclusion(accepted.judgement, teach=None)
     await subject.reopen()
     assert (await subject.reward(decision)).match == "new"
@@ -63,7 +62,7 @@ async def what_came_with_a_key_is_looked_up_as_what_it_is(subject: Subject) -> N
     first, second = await subject.decide("anna"), await subject.decide("anna")
     taken = (await subject.store.accept(subject.turn(first, key=("route", "turn")))).judgement
     given = (await subject.reward(second, key=("route", "reward"))).reward
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         turn, reward = (
             await subject.store.find_turn_by_key(("route", "turn")),
             await subject.store.find_reward_by_key(("route", "reward")),
@@ -77,7 +76,6 @@ async def what_came_with_a_key_is_looked_up_as_what_it_is(subject: Subject) -> N
             await subject.store.find_reward_by_key(("route", "turn"))
         assert await subject.store.find_turn_by_key(("another", "turn")) is None
         assert await subject.store.find_reward_by_key(("another", "reward")) is None
-        await subject.reopen()
 
 
 async def a_turn_of_a_policy_that_did_not_decide_is_refused(subject: Subject) -> None:
@@ -95,12 +93,11 @@ async def a_decision_knows_the_newest_turn_that_was_to_reward_it(subject: Subjec
     first = (await subject.store.accept(subject.turn(decision))).judgement
     await subject.build_conclusion(first, teach=None)
     second = (await subject.store.accept(subject.turn(decision, body="another"))).judgement
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         found = await subject.store.find_decision_turn(decision)
         assert found is not None
         assert (found.judgement_id, found.state) == (second.judgement_id, "waiting")
         assert await subject.store.find_decision_turn(other) is None
-        await subject.reopen()
     await subject.store.erase("anna", "tests")
     assert await subject.store.find_decision_turn(decision) is None
 
@@ -148,12 +145,11 @@ async def many_overrides_leave_one_reward(subject: Subject) -> None:
     taken = (await subject.store.accept(subject.turn(decision))).judgement
     for value in (0.8, -0.6, None, 0.1, -1.0):
         await subject.build_conclusion(taken, value, "override")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         state = await subject.state("anna")
         assert state.reward_count == 1
         assert state.cumulative_reward == pytest.approx(-1.0)
         assert (await subject.store.load_policy_totals())["linucb-v2"].rewards == 1
-        await subject.reopen()
     found = await subject.store.find_decision(decision.decision_id)
     assert found is not None
     assert found.reward is not None
@@ -165,7 +161,7 @@ async def what_is_kept_of_a_judgement_is_every_verdict_and_what_was_made_of_it(s
     await subject.build_conclusion(taken, 0.5)
     subject.clock.now += 60
     await subject.build_conclusion(taken, None, "override")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         found = await subject.store.get_judgement(taken.judgement_id)
         assert (found.state, found.reason, found.rounds, found.texts) == ("withheld", "below_tau", 2, None)
         detail = await subject.store.load_detail(found)
@@ -182,20 +178,18 @@ async def what_is_kept_of_a_judgement_is_every_verdict_and_what_was_made_of_it(s
         assert await subject.store.find_last_applied(found) == {"reward": None}
         with pytest.raises(UnknownJudgementError):
             await subject.store.get_judgement(taken.judgement_id[:-1] + "x")
-        await subject.reopen()
 
 
 async def totals_stand_where_judgements_do(subject: Subject) -> None:
     taken = [await subject.take_turn() for _ in range(3)]
     await subject.build_conclusion(taken[0])
     await subject.build_conclusion(taken[1], None)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert {(each.state, each.reason, each.turns) for each in await subject.store.load_turn_totals()} == {
             ("taught", "", 1),
             ("withheld", "below_tau", 1),
             ("waiting", "", 1),
         }
-        await subject.reopen()
 
 
 async def judgements_are_paged_the_newest_first_and_listed_the_oldest_first(subject: Subject) -> None:
@@ -206,7 +200,7 @@ async def judgements_are_paged_the_newest_first_and_listed_the_oldest_first(subj
     for each in taken[::2]:
         await subject.build_conclusion(each, None)
     ids = [each.judgement_id for each in taken]
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         found: list[str] = []
         before = 2**63 - 1
         while True:
@@ -221,7 +215,6 @@ async def judgements_are_paged_the_newest_first_and_listed_the_oldest_first(subj
         assert await subject.store.list_judgement_ids(WITHHELD, 0.0, "expired") == []
         assert await subject.store.list_judgement_ids(("waiting", "withheld"), NOON + 1) == []
         assert [seq for seq, _, _ in await subject.store.list_waiting()] == [each.seq for each in taken[1::2]]
-        await subject.reopen()
 
 
 async def an_unscored_turn_may_wait_again_and_holds_its_decision_then(subject: Subject) -> None:
@@ -233,13 +226,12 @@ async def an_unscored_turn_may_wait_again_and_holds_its_decision_then(subject: S
     assert not await subject.store.retry_judgement(taken), "it stood as waiting"
     assert await subject.store.retry_judgement(await subject.store.get_judgement(taken.judgement_id))
     waiting = taken
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.store.list_waiting() == [(taken.seq, "anna", 0)]
         (waiting,) = await subject.store.load_waiting([taken.seq, 1])
         assert (waiting.texts, waiting.state, waiting.reason) == (("q", "a", "m", "hints first"), "waiting", None)
         with pytest.raises(RewardPendingError):
             await subject.reward(decision)
-        await subject.reopen()
     await subject.store.record_attempt(waiting, None, 0)
     assert await subject.store.list_waiting() == [(taken.seq, "anna", 1)]
 
@@ -255,11 +247,10 @@ async def what_was_reserved_counts_until_it_is_settled(subject: Subject) -> None
     await store.settle(Settlement(store.next_seq(subject.clock()), 10_000, 10.0))  # of nothing
     settled = Settlement(reservations[2].seq, 11, 0.25)
     await store.apply_conclusion(taken, Conclusion(cause="judge", client="judge", settlement=settled))
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert await subject.store.load_spending(today) == pytest.approx((207, 0.7))
         assert await subject.store.load_spending(today + 1) == pytest.approx((11, 0.25))
         assert await subject.store.load_spending(today + 2) == (0, 0.0)
-        await subject.reopen()
 
 
 async def an_erasure_takes_turns_and_verdicts_and_frees_their_keys(subject: Subject) -> None:
@@ -269,13 +260,12 @@ async def an_erasure_takes_turns_and_verdicts_and_frees_their_keys(subject: Subj
     await subject.build_conclusion(first)
     erasure = await subject.store.erase("anna", "tests")
     assert (erasure.turns, erasure.verdicts, erasure.rewards) == (2, 1, 1)
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         with pytest.raises(UnknownJudgementError):
             await subject.store.get_judgement(first.judgement_id)
         assert [seq for seq, _, _ in await subject.store.list_waiting()] == [kept.seq]
         totals = {(each.state, each.turns) for each in await subject.store.load_turn_totals()}
         assert totals == {("taught", 1), ("waiting", 1)}, "what was taught names nobody"
-        await subject.reopen()
     assert (await subject.store.accept(subject.turn(await subject.decide("anna"), key=("route", "k")))).match == "new"
 
 
@@ -284,16 +274,15 @@ async def a_turn_from_before_the_reset_is_judged_and_teaches_nothing(subject: Su
     await subject.store.reset("anna", "tests")
     outcome = await subject.build_conclusion(taken)
     assert (outcome.judgement.state, outcome.judgement.reason) == ("withheld", "reset")
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.state("anna")).reward_count == 0
-        await subject.reopen()
 
 
 async def what_may_not_teach_now_is_withheld(subject: Subject) -> None:
     decision = await subject.decide("anna")
     taken = (await subject.store.accept(subject.turn(decision))).judgement
     outcome = await subject.store.apply_conclusion(
-        taken, Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5), allow_update=lambda: False
+        taken, Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5), allow_update=lambda _: False
     )
     assert outcome is not None
     assert (outcome.judgement.state, outcome.judgement.reason, outcome.reward) == ("withheld", "influence_cap", None)
@@ -308,6 +297,5 @@ async def what_a_verdict_taught_is_chosen_by_its_model_and_taken_back(subject: S
         selected = await subject.store.select_rewards(Selection(judge_version=version))
         assert list(selected.revocable) == expected
     assert len(await subject.store.revoke([taught.seq], cause="undo", client="tests")) == 1
-    for _ in range(2):
+    async for _ in subject.iter_restarts():
         assert (await subject.state("anna")).reward_count == 1
-        await subject.reopen()

@@ -1,6 +1,8 @@
 """Which engine the settings name, and what they may not say together."""
 
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import read_settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
+from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.postgres.store import SharedStore
 from bandstand.wiring.engine import (
     build_engine,
+    build_loop_places,
     build_store_options,
     compute_config_hash,
     read_state_url,
@@ -60,17 +64,32 @@ def test_strict_durability_is_for_a_url() -> None:
     build_engine(read_settings(durability="strict", state_url=URL), CATALOGUE, observe)
 
 
-def test_another_loop_has_a_directory_of_its_own_and_none_in_a_shared_ledger(tmp_path: Path) -> None:
+def test_another_loop_has_a_directory_of_its_own_or_a_schema_but_no_model_of_all_users(tmp_path: Path) -> None:
     menu = LoopDefinition(name="menu")
-    embedded = build_engine(read_settings(state_dir=str(tmp_path)), CATALOGUE, observe, menu)
-    assert embedded.directory == tmp_path / "loops" / "menu"
-    settings = read_settings(state_dir=str(tmp_path), state_url=URL)
-    with pytest.raises(UnsupportedByEngineError, match="default loop alone"):
-        build_engine(settings, CATALOGUE, observe, menu)
-    with pytest.raises(ConfigurationError, match=r"loops\.menu: .* default loop alone"):
-        require_loops(settings, ["menu"])
-    require_loops(settings, [])
-    require_loops(read_settings(state_dir=str(tmp_path)), ["menu"])
+    settings = read_settings(state_dir=str(tmp_path))
+    assert build_engine(settings, CATALOGUE, observe, menu).directory == tmp_path / "loops" / "menu"
+    shared = read_settings(state_dir=str(tmp_path), state_url=URL)
+    store = build_engine(shared, CATALOGUE, observe, menu, "bandstand_menu_1").store
+    assert isinstance(store, SharedStore)
+    assert store.ledger.address.schema == "bandstand_menu_1"
+    everybody = replace(menu, scope="loop")
+    with pytest.raises(UnsupportedByEngineError, match="scope = loop"):
+        build_engine(shared, CATALOGUE, observe, everybody)
+    with pytest.raises(ConfigurationError, match=r"loops\.menu: .*scope = loop"):
+        require_loops(shared, {"menu": everybody})
+    require_loops(shared, {"menu": menu})
+    require_loops(settings, {"menu": everybody})
+
+
+async def test_no_two_loops_have_the_same_schema_and_behind_a_pooler_there_is_none(tmp_path: Path) -> None:
+    def build_places(url: str) -> LoopPlaces:
+        settings = read_settings(state_dir=str(tmp_path), state_url=url)
+        return build_loop_places(settings, build_engine(settings, CATALOGUE, observe).store)
+
+    places = [await build_places(f"{URL}?schema={'long' * 12}").claim(f"menu.2-{'x' * 60}") for _ in range(2)]
+    assert len({place for place in places if place is not None and re.fullmatch("[a-z][a-z0-9_]{40,62}", place)}) == 2
+    with pytest.raises(UnsupportedByEngineError, match="pooler"):
+        await build_places(f"{URL}?pooler=transaction").claim("menu")
 
 
 @pytest.mark.parametrize(("own", "kept"), [(None, 60), (0, 0), (30, 30)])

@@ -12,7 +12,9 @@ Here the units come from the data. All is computed from the ridge sums, so that 
    1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule that
    decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever quite
    linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
-4. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
+4. *Rewards that are all the same* tell no variance. Then every mean is r̄, σ² is r̄² (1 where that is 0) and λ is λ₀:
+   widths alone decide, and no unit of theirs changes a pick.
+5. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
 
 Hence the law: map any column x_j → p x_j + q (p ≠ 0; q only with an intercept) and rewards r → a + b r (b > 0; a only
 with an intercept), and the belief maps along: means to a + b · mean, widths to b · width, and picks stay the same.
@@ -31,8 +33,13 @@ from bandstand.bandit.ridge import Prior, RidgeState
 RIDGE_PER_COLUMN = 0.1
 """λ₀ for each column: where the evidence tells nothing, the weights together explain about as much as ten times σ²."""
 
-_RIDGE_DEVIATION = 0.5  # of log λ around log λ₀: the grid's best point moves by at most a few of these
-_GRID = np.exp(_RIDGE_DEVIATION * np.linspace(-5.0, 5.0, 21))  # times λ₀
+RIDGE_DEVIATION = 0.5
+"""Of log λ around log λ₀: the grid's best point moves by at most a few of these."""
+
+SHARED_RIDGE_DEVIATION = 1.5
+"""The same for users who learn from each other: rewards may be noise nearly all, and then λ is thirty times λ₀."""
+
+_GRID = np.linspace(-5.0, 5.0, 21)  # deviations
 _NOISE_REWARDS = 2.0  # rewards of the rewards' own variance, in the estimate of σ²
 _NOT_LINEAR = 0.3  # of the rewards' variance in σ²: what is not noise, and no linear model will ever explain
 _NO_VARIANCE = 1e-13  # of a column's mean square: what rounding leaves of a column that does not vary
@@ -95,27 +102,34 @@ class _Evidence(NamedTuple):
         return -0.5 * (freedom * float(np.log(noise)) + determinant), noise
 
 
-def fit_scale_free_prior(sums: PooledSums, *, has_intercept: bool) -> Prior | None:
+def fit_scale_free_prior(
+    sums: PooledSums, *, has_intercept: bool, ridge_deviation: float = RIDGE_DEVIATION
+) -> Prior | None:
     """Return the prior of each of the models that these sums are of; see the module.
 
     Args:
         sums: of all models.
         has_intercept: whether the first column is 1 in every row.
+        ridge_deviation: how far λ may be from the rule's λ₀, as a deviation of its logarithm.
 
     Returns:
-        None where the rewards do not tell their unit yet: there are none, or all are the same.
+        None where there are no rewards.
     """
     gram, b = sums.gram.sum(axis=0), sums.b.sum(axis=0)
     if not sums.weight > 0.0:
         return None
     centre = float(b[0]) / sums.weight if has_intercept else 0.0
     square = sums.rr - sums.weight * centre**2
-    if not square > _NO_VARIANCE * sums.rr:
-        return None
-    variance = square / sums.weight
     coordinates = _build_coordinates(gram / sums.weight, sums.weight, has_intercept=has_intercept)
-    ridge, noise = _find_ridge(sums, coordinates, centre, variance, has_intercept=has_intercept)
-    noise += _NOT_LINEAR * (variance - noise)
+    if square > _NO_VARIANCE * sums.rr:
+        variance = square / sums.weight
+        evidence = _build_evidence(sums, coordinates, centre, variance, has_intercept=has_intercept)
+        ridge = _find_ridge(evidence, ridge_deviation)
+        noise = evidence.compute(ridge)[1]
+        noise += _NOT_LINEAR * (variance - noise)
+    else:
+        variance = noise = centre**2 or 1.0
+        ridge = _compute_usual_ridge(b.size, has_intercept=has_intercept)
     variances = np.full(b.size, noise / ridge)
     mean = np.zeros(b.size)
     if has_intercept:
@@ -153,10 +167,10 @@ def _build_coordinates(square: FloatArray, weight: float, *, has_intercept: bool
     return root.T @ coordinates
 
 
-def _find_ridge(
+def _build_evidence(
     sums: PooledSums, coordinates: FloatArray, centre: float, variance: float, *, has_intercept: bool
-) -> tuple[float, float]:
-    """Return the most probable λ, and its σ²."""
+) -> _Evidence:
+    """Return the sums of as many models as there is time for in the prior's coordinates."""
     models, d = sums.b.shape
     chosen = _choose_models(models, d)
     gram = coordinates @ sums.gram[chosen] @ coordinates.T
@@ -164,23 +178,31 @@ def _find_ridge(
     if has_intercept:
         b = b - centre * gram[:, :, 0]
     share = len(chosen) / models
-    evidence = _Evidence(
+    return _Evidence(
         gram, b, share * variance * sums.weight, share * sums.weight, variance, has_intercept=has_intercept
     )
-    usual = RIDGE_PER_COLUMN * max(1, d - has_intercept)
 
-    def score(multiple: float) -> float:
-        return evidence.compute(multiple * usual)[0] - 0.5 * (float(np.log(multiple)) / _RIDGE_DEVIATION) ** 2
 
-    scores = np.array([score(multiple) for multiple in _GRID])
+def _find_ridge(evidence: _Evidence, deviation: float) -> float:
+    """Return the most probable λ."""
+    usual = _compute_usual_ridge(evidence.b.shape[1], has_intercept=evidence.has_intercept)
+
+    def score(steps: float) -> float:
+        return evidence.compute(usual * float(np.exp(deviation * steps)))[0] - 0.5 * steps**2
+
+    scores = np.array([score(steps) for steps in _GRID.tolist()])
     best = int(scores.argmax())
-    multiple = float(_GRID[best])
+    steps = float(_GRID[best])
     if 0 < best < len(_GRID) - 1:
         # The top of the parabola through the best point and its neighbours: a small change of the sums is a small one.
         left, top, right = scores[best - 1 : best + 2]
-        multiple *= float(np.exp(0.5 * (right - left) / (2.0 * top - left - right) * np.log(_GRID[1] / _GRID[0])))
-    ridge = multiple * usual
-    return ridge, evidence.compute(ridge)[1]
+        steps += float(0.5 * (right - left) / (2.0 * top - left - right) * (_GRID[1] - _GRID[0]))
+    return usual * float(np.exp(deviation * steps))
+
+
+def _compute_usual_ridge(d: int, *, has_intercept: bool) -> float:
+    """Return λ₀."""
+    return RIDGE_PER_COLUMN * max(1, d - has_intercept)
 
 
 def _choose_models(models: int, d: int) -> npt.NDArray[np.intp]:

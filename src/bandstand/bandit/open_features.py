@@ -77,8 +77,8 @@ class OpenEncoder:
     ) -> None:
         self.columns = columns
         self._skipped = (skipped_context, skipped_candidate)
-        self._context = _TokenTable(f"{key}:context".encode())
-        self._candidate = _TokenTable(f"{key}:candidate".encode())
+        self._context = _TokenTable(f"{key}:context".encode(), columns)
+        self._candidate = _TokenTable(f"{key}:candidate".encode(), columns)
 
     def encode(self, context: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> FloatArray:
         """Return rows of length one, shape (K, columns); of a candidate and a context that say nothing, of zeros.
@@ -134,17 +134,15 @@ class OpenEncoder:
         return [NamedPart(*each) for each in zip(names, place.tolist(), parts, strict=True)]
 
     def count_tokens(self) -> TokenCounts:
-        """Return what was counted so far; looking costs some milliseconds."""
+        """Return what was counted so far."""
         tables = (self._context, self._candidate)
-        colliding = 0
-        for table in tables:
-            place, _ = self._find_columns(np.array(list(table.hashes.values()), np.uint64))
-            occupied = np.bincount(place, minlength=self.columns)
-            colliding += int(occupied[occupied > 1].sum())
-        met, unseen, distinct = (
-            sum(each) for each in zip(*((table.met, table.unseen, len(table.hashes)) for table in tables), strict=True)
+        return TokenCounts(
+            met=sum(table.met for table in tables),
+            unseen=sum(table.unseen for table in tables),
+            distinct=sum(len(table.hashes) for table in tables),
+            columns=self.columns,
+            colliding=sum(table.count_colliding() for table in tables),
         )
-        return TokenCounts(met, unseen, distinct, self.columns, colliding)
 
     def _find_columns(self, hashes: _Hashes) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """Return each hash's column, by its upper half, and its sign, −1 or 1, by its last bit."""
@@ -159,13 +157,14 @@ class OpenEncoder:
 
 
 class _TokenTable:
-    """The hashes of the tokens of one side, remembered, and how many were new."""
+    """The hashes of the tokens of one side, remembered, how many were new, and how many there are in each column."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, columns: int) -> None:
         self.hashes: dict[str, int] = {}
         self.met = 0
         self.unseen = 0
         self._key = key
+        self._occupants = [0] * columns
 
     def get_hashes(self, names: list[str]) -> _Hashes:
         """Return the hash of each name."""
@@ -179,16 +178,25 @@ class _TokenTable:
         """Return the hash of each name, and take no note of any."""
         return np.array([self._compute_hash(name) for name in names], np.uint64)
 
+    def count_colliding(self) -> int:
+        """Return how many remembered tokens share their column with another one."""
+        return sum(occupants for occupants in self._occupants if occupants > 1)
+
     def _hash(self, name: str) -> int:
         known = self.hashes.get(name)
         if known is not None:
             return known
         if len(self.hashes) >= _REMEMBERED_TOKENS:
             for old in list(self.hashes)[: _REMEMBERED_TOKENS // 4]:  # the longest known
-                del self.hashes[old]
+                self._occupants[self._find_column(self.hashes.pop(old))] -= 1
         self.unseen += 1
-        self.hashes[name] = self._compute_hash(name)
-        return self.hashes[name]
+        found = self.hashes[name] = self._compute_hash(name)
+        self._occupants[self._find_column(found)] += 1
+        return found
+
+    def _find_column(self, token_hash: int) -> int:
+        """Return the column of one hash; see :meth:`OpenEncoder._find_columns`."""
+        return (token_hash >> int(_HALF)) * len(self._occupants) >> int(_HALF)
 
     def _compute_hash(self, name: str) -> int:
         # A lone surrogate is valid in JSON, so it must hash too.

@@ -7,15 +7,27 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from bandstand.bandit.disjoint import DisjointPrior, prior_from_json
-from bandstand.bandit.evidence import PooledSums, fit_scale_free_prior
-from bandstand.bandit.prior import MAX_ITERATIONS, TOLERANCE, UserSums, compute_predictive_prior, fit_prior
+from bandstand.bandit.evidence import RIDGE_DEVIATION, SHARED_RIDGE_DEVIATION, PooledSums, fit_scale_free_prior
+from bandstand.bandit.prior import (
+    MAX_ITERATIONS,
+    TOLERANCE,
+    Hyperprior,
+    UserSums,
+    compute_next_user_prior,
+    compute_predictive_prior,
+    fit_prior,
+)
 from bandstand.bandit.ridge import Prior, RidgeState
 
 LEAVE_ONE_OUT_BELOW = 20
 """With fewer users, the prior of each leaves out their own rewards, which would count twice."""
 
-FIRST_FIT_REWARDS = 4
-"""Rewards from which the first prior is fitted."""
+FIRST_FIT_REWARDS = 1
+"""Rewards from which the first prior is fitted: until then a reward's unit is taken to be 1."""
+
+_HALF_ALIKE = Hyperprior(users=1.0, mean=1.0)
+"""Under ``auto`` half of the base's variance is taken to be everybody's, in μ, and half each user's own, in Σ, until
+they show otherwise."""
 
 _GROWTH = 0.15  # of the rewards a prior was fitted to: some forty fits to the first thousand, then ever fewer
 _MAX_LEFT_OUT = 1 << 14  # sums a user, up to which there is an estimate for each of few users of many blocks
@@ -89,7 +101,9 @@ class PopulationPrior:
         """
         if form is not None:
             sums = PooledSums.from_states(members.values(), base.mean.size)
-            base = fit_scale_free_prior(sums, has_intercept=form.has_intercept) or base
+            is_shared = len(members) > 1 and not form.block_count
+            deviation = SHARED_RIDGE_DEVIATION if is_shared else RIDGE_DEVIATION
+            base = fit_scale_free_prior(sums, has_intercept=form.has_intercept, ridge_deviation=deviation) or base
         rewards = sum(state.count for state in members.values())
         before = previous if previous is not None and previous.users else None
         if form is not None and form.block_count:
@@ -98,7 +112,7 @@ class PopulationPrior:
             # One user has nobody to learn from. A model for everybody may be wide, and EM would take all its time.
             parts = base, base, MappingProxyType(dict.fromkeys(members, base))
         else:
-            parts = _fit_models(members, base, before, steps)
+            parts = _fit_models(members, base, before, steps, is_scale_free=form is not None)
         return cls(*parts, len(members), rewards)
 
     def to_json(self) -> dict[str, Any]:
@@ -151,32 +165,43 @@ def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> in
 
 
 def count_new_rewards(fitted_rewards: int) -> int:
-    """Return after how many new rewards a prior that was fitted to some is fitted again: 4, then 15 % of them.
+    """Return after how many new rewards a prior that was fitted to some is fitted again: 1, then 15 % of them.
 
     >>> [count_new_rewards(rewards) for rewards in (0, 4, 100, 1000)]
-    [4, 1, 15, 150]
+    [1, 1, 15, 150]
     """
     return math.ceil(_GROWTH * fitted_rewards) if fitted_rewards else FIRST_FIT_REWARDS
 
 
 def _fit_models(
-    members: Mapping[str, RidgeState], base: Prior, previous: PopulationPrior | None, steps: int
+    members: Mapping[str, RidgeState], base: Prior, previous: PopulationPrior | None, steps: int, *, is_scale_free: bool
 ) -> tuple[Prior, Prior, Mapping[str, Prior]]:
     """Return estimate, shared and leave-one-out priors of models without blocks."""
     start, begun = (previous.estimate, previous.leave_one_out) if previous else (None, {})
     tolerance = _WARM_TOLERANCE if previous else TOLERANCE
     sums = UserSums.from_states(list(members.values()), base.mean.size)
     count = len(sums)
-    estimate = fit_prior(sums, base, start=start, iterations=steps, tolerance=tolerance)
+    hyperprior, centre = Hyperprior(), base
+    if is_scale_free:
+        share = _HALF_ALIKE.mean / (1.0 + _HALF_ALIKE.mean)
+        hyperprior, centre = _HALF_ALIKE, Prior(base.mean, share * base.covariance, base.noise)
+
+    def fit(users: UserSums, start: Prior | None) -> Prior:
+        return fit_prior(users, centre, start=start, hyperprior=hyperprior, iterations=steps, tolerance=tolerance)
+
+    def predict(users: UserSums, estimate: Prior) -> Prior:
+        if is_scale_free:
+            return compute_next_user_prior(users, estimate, hyperprior)
+        return compute_predictive_prior(estimate, len(users), base)
+
+    estimate = fit(sums, start)
     own = {}
     if count < LEAVE_ONE_OUT_BELOW:
         for place, user_id in enumerate(members):
             # Not from the estimate: a few steps would leave in it what the user told.
-            others = fit_prior(
-                sums.exclude_user(place), base, start=begun.get(user_id), iterations=steps, tolerance=tolerance
-            )
-            own[user_id] = compute_predictive_prior(others, count - 1, base)
-    return estimate, compute_predictive_prior(estimate, count, base), MappingProxyType(own)
+            others = sums.exclude_user(place)
+            own[user_id] = predict(others, fit(others, begun.get(user_id)))
+    return estimate, predict(sums, estimate), MappingProxyType(own)
 
 
 def _fit_blocks(

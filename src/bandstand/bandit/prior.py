@@ -166,6 +166,28 @@ def compute_predictive_prior(estimate: Prior, users: int, base: Prior) -> Prior:
     return Prior(estimate.mean, estimate.covariance * max(1.0, min(factor, most)), estimate.noise)
 
 
+def compute_next_user_prior(users: UserSums, estimate: Prior, hyperprior: Hyperprior) -> Prior:
+    """Return what is believed of one more user, where only μ is uncertain: N(μ, Σ + Var μ).
+
+    Given Σ = L Lᵀ and σ², user u's rewards are worth Σ_u (I − (I + S_u)⁻¹) for L⁻¹μ, the hyperprior κ I, and so
+
+        Var μ = L (Σ_u (I − (I + S_u)⁻¹) + κ I)⁻¹ Lᵀ,   S_u = Lᵀ G_u L/σ²
+
+    While nobody has taught anything that is Σ/κ. A direction that nobody has been shown anything of stays as wide as
+    it was, however many users there are: what optimism needs to know where all of them together have yet to look.
+
+    Args:
+        users: those whom the estimate is from.
+        estimate: (μ, Σ, σ²).
+        hyperprior: that it was found under.
+    """
+    root, whitened, _ = _compute_whitened(users, _Estimate(estimate.mean, estimate.covariance, estimate.noise))
+    d = len(estimate.mean)
+    known = (len(users) + hyperprior.mean) * np.eye(d) - compute_ridge_inverse(whitened).sum(axis=0)
+    covariance = estimate.covariance + root @ np.linalg.solve(known, root.T)
+    return Prior(estimate.mean, (covariance + covariance.T) / 2.0, estimate.noise)
+
+
 def log_posterior(
     users: UserSums,
     prior: Prior,

@@ -1,9 +1,11 @@
 """``bandstand report``: whether it pays, from the sums that the service keeps."""
 
+import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,15 +13,18 @@ from rich.text import Text
 
 from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.holdout import Holdout
+from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.cli.picks import show_picks
 from bandstand.cli.report import AsJson, show_rows
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from bandstand.service.gain import GainReport
     from bandstand.service.readout import Readout
+    from bandstand.store.report_rows import ReportRows
+    from bandstand.store.tables.arms import ArmHistory
 
 _SECONDS_PER_DAY = 86_400
 _TARGETS = {"random": "a random pick", "first": "the caller's first"}
@@ -36,6 +41,7 @@ def report(
         int, typer.Option(min=0, max=1000, help="Rows in each table of what gets picked; 0 for none.")
     ] = 10,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether what is served earns more than random, or than the caller's first candidate, would have.
@@ -45,18 +51,17 @@ def report(
     # Imported here: the other commands need none of it.
     from bandstand.service.gain import build_gain_report  # noqa: PLC0415
     from bandstand.service.picks import build_pick_report  # noqa: PLC0415 (as above)
-    from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.gains import load_gain_sums  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.picks import PickReader  # noqa: PLC0415 (as above)
 
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop, or_shared=True)
     first, last = (_parse_day(flag, day) for flag, day in (("--since", since), ("--until", until)))
     settings = read_settings(state_dir=state_dir)
-    holdout = None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
-    with open_read_only(location.directory, location.catalogue) as opened:
-        sums = load_gain_sums(opened.connection)
-        splits = _load_readouts(opened.connection, settings.experiment, holdout)
-        picked = build_pick_report(PickReader().read(opened.connection), picks) if picks else None
+    split = settings if location.definition.name == DEFAULT_LOOP else None  # the settings split nobody else's users
+    experiment = None if split is None else split.experiment
+    holdout = None if split is None or split.holdout is None else Holdout(split.holdout, split.holdout_control)
+    read = _read_directory if location.address is None else _read_shared
+    sums, histories, newest = read(location, _list_definitions(experiment, holdout), has_picks=bool(picks))
+    splits = _build_readouts(histories, experiment)
+    picked = None if newest is None else build_pick_report(newest, picks)
     found = build_gain_report(
         sums,
         today=int(time.time() // _SECONDS_PER_DAY),
@@ -121,22 +126,39 @@ def _show_spans(console: Console, found: "GainReport") -> None:
         )
 
 
-def _load_readouts(connection: Any, experiment: Experiment | None, holdout: Holdout | None) -> dict[str, "Readout"]:
+def _list_definitions(experiment: Experiment | None, holdout: Holdout | None) -> dict[str, str]:
+    """The splits that the settings have, by kind."""
+    splits = {"experiment": experiment, "holdout": holdout}
+    return {kind: split.to_canonical_json() for kind, split in splits.items() if split is not None}
+
+
+def _read_directory(location: StateLocation, definitions: Mapping[str, str], *, has_picks: bool) -> "ReportRows":
+    from bandstand.store.maintenance.report_rows import read_report  # noqa: PLC0415 (as above)
+
+    return read_report(location.directory, location.catalogue, definitions, has_picks=has_picks)
+
+
+def _read_shared(location: StateLocation, definitions: Mapping[str, str], *, has_picks: bool) -> "ReportRows":
+    from bandstand.store.postgres.report_reader import read_report  # noqa: PLC0415 (its driver is an extra)
+
+    assert location.address is not None  # noqa: S101 (whoever calls has looked)
+    return asyncio.run(read_report(location.address, location.catalogue, definitions, has_picks=has_picks))
+
+
+def _build_readouts(
+    histories: "Mapping[str, tuple[ArmHistory, float]]", experiment: Experiment | None
+) -> dict[str, "Readout"]:
     """What the arms of the experiment and of the holdout that run came to."""
     from bandstand.service.readout import build_readout  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.arms import load_arms  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.promotions import find_running_experiment  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM, find_running_holdout  # noqa: PLC0415 (as above)
+    from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM  # noqa: PLC0415 (as above)
 
     found = {}
-    if experiment is not None and (begun := find_running_experiment(connection, experiment.to_canonical_json())):
-        arms, control = list(experiment.compute_shares()), experiment.leading_policy
-        history = load_arms(connection, begun.seq)
-        found["experiment"] = build_readout(history, arms, control, since=begun.ts, now=time.time())
-    if holdout is not None and (held := find_running_holdout(connection, holdout.to_canonical_json())):
-        history = load_arms(connection, held.seq)
-        both = (BANDIT_ARM, CONTROL_ARM)
-        found["holdout"] = build_readout(history, both, CONTROL_ARM, since=held.ts, now=time.time())
+    for kind, (history, since) in histories.items():
+        arms: tuple[str, ...] = (BANDIT_ARM, CONTROL_ARM)
+        control = CONTROL_ARM
+        if kind == "experiment" and experiment is not None:
+            arms, control = tuple(experiment.compute_shares()), experiment.leading_policy
+        found[kind] = build_readout(history, arms, control, since=since, now=time.time())
     return found
 
 

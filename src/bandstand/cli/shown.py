@@ -1,16 +1,20 @@
 """``bandstand shown``: decisions by what they showed, from a ledger at rest or beside a service."""
 
+import asyncio
 import json
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from bandstand.cli.report import AsJson, show_rows
-from bandstand.cli.state.directory import StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, resolve_location
 from bandstand.store.records import LAST_SEQ
+
+if TYPE_CHECKING:
+    from bandstand.store.tables.shown import DecisionPage, DecisionSearch
 
 
 def shown(  # noqa: PLR0913 (the flags of a command)
@@ -28,6 +32,7 @@ def shown(  # noqa: PLR0913 (the flags of a command)
         int, typer.Option(min=0, max=LAST_SEQ, help="Where to look on: `next` of an earlier call.")
     ] = LAST_SEQ,
     state_dir: StateDir = None,
+    loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
     """Find decisions by words of what they showed, by candidate, user or time, newest first.
@@ -36,14 +41,11 @@ def shown(  # noqa: PLR0913 (the flags of a command)
     """
     # Imported here: the other commands need none of it.
     from bandstand.service.shown import SearchQuestion, build_matches, parse_question  # noqa: PLC0415
-    from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (as above)
-    from bandstand.store.tables.shown import search_decisions  # noqa: PLC0415 (as above)
 
     question = SearchQuestion(words=words, candidate_id=candidate, among=among, user_id=user, since=since, until=until)
     wanted = parse_question(question)
-    location = resolve_location(state_dir)
-    with open_read_only(location.directory, location.catalogue) as opened:
-        found = build_matches(search_decisions(opened.connection, wanted, before, limit, LAST_SEQ))
+    location = resolve_location(state_dir, loop, or_shared=True)
+    found = build_matches(_search(location, wanted, before, limit))
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
@@ -69,3 +71,15 @@ def shown(  # noqa: PLR0913 (the flags of a command)
     )
     if found.next is not None:
         console.print(Text(f"There may be more: --before {found.next}"))
+
+
+def _search(location: StateLocation, wanted: "DecisionSearch", before: int, limit: int) -> "DecisionPage":
+    if location.address is not None:
+        from bandstand.store.postgres.shown import search_ledger  # noqa: PLC0415 (its driver is an extra)
+
+        return asyncio.run(search_ledger(location.address, wanted, before, limit))
+    from bandstand.store.maintenance.offline import open_read_only  # noqa: PLC0415 (the other commands need none of it)
+    from bandstand.store.tables.shown import search_decisions  # noqa: PLC0415 (as above)
+
+    with open_read_only(location.directory, location.catalogue) as opened:
+        return search_decisions(opened.connection, wanted, before, limit, LAST_SEQ)

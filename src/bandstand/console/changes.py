@@ -1,13 +1,16 @@
-"""What changed, day by day: promotions, steps of launches, memories and resets, as marks on figures and in tables."""
+"""What changed, day by day: promotions, launches, memories, definitions and resets, as marks and in tables."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bandstand.service.context import ServiceContext
 from bandstand.service.gain import format_day
-from bandstand.store.tables.console_queries import ConsoleSource
+from bandstand.store.tables.console_queries import ConsoleSource, DefinitionRow
 from bandstand.store.tables.launches import LaunchEvent
 
 _SECONDS_PER_DAY = 86_400
+MAX_MARKED_DAYS = 366
+"""Days in a curve with marks, the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,10 @@ async def load_marks(deployment: ServiceContext, sight: ConsoleSource) -> list[D
     found += [(event.ts, *_describe_event(event)) for event in deployment.launches]
     for change in await deployment.store.list_memory_changes():
         found.append((change.ts, f"{change.policy}: memory", f"what counts of the past changed for {change.policy}"))
+    found += [
+        (float(day * _SECONDS_PER_DAY), label, words)
+        for day, label, words in _list_definition_changes(await sight.list_definitions(MAX_MARKED_DAYS))
+    ]
     for day, users in (await sight.count_resets()).items():
         several = "a user was reset" if users == 1 else f"{users:,} users were reset"
         found.append((float(day * _SECONDS_PER_DAY), "", several))
@@ -41,6 +48,20 @@ async def load_marks(deployment: ServiceContext, sight: ConsoleSource) -> list[D
         DayMark(day=format_day(int(ts // _SECONDS_PER_DAY)), label=label, words=words)
         for ts, label, words in sorted(found)
     ]
+
+
+def _list_definition_changes(definitions: Sequence[DefinitionRow]) -> Iterator[tuple[int, str, str]]:
+    """Days on which a policy went on under another schema, or other parameters: the day, a label, the words."""
+    known: dict[str, DefinitionRow] = {}
+    for each in definitions:
+        before = known.get(each.policy)
+        known[each.policy] = each
+        if before is None:
+            continue
+        if (before.schema, before.schema_hash) != (each.schema, each.schema_hash):
+            yield each.day, f"{each.policy}: schema", f"{each.policy} went on under a changed schema, {each.schema}"
+        elif before.policy_hash != each.policy_hash:
+            yield each.day, f"{each.policy}: settings", f"{each.policy} went on with other parameters"
 
 
 def _describe_event(event: LaunchEvent) -> tuple[str, str]:

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from bandstand.console.auth import get_form, get_visit
-from bandstand.console.form import Form, get_field
+from bandstand.console.form import Cursor, Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.console.runs import add_progress_routes, build_view, find_run, parse_summary
+from bandstand.console.statements import describe_evaluation
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.estimators.formulas import FORMULAS, LEDGER_FORMULAS
@@ -55,7 +56,7 @@ def add_evaluation_routes(routes: APIRouter, pages: Pages, deployment: ServiceCo
 
 def _add_list_routes(routes: APIRouter, pages: Pages, runs: EvaluationQueue) -> None:
     @routes.get("/evaluations")
-    async def list_evaluations(request: Request, before: int | None = None, done: str = "") -> Response:
+    async def list_evaluations(request: Request, before: Cursor = None, done: str = "") -> Response:
         found = await runs.list_page(before=before, limit=_PAGE + 1)
         shown = found[:_PAGE]
         return pages.render(
@@ -119,6 +120,7 @@ def _add_run_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext,
             policies=[] if report is None else [_build_policy_view(each, report) for each in report["policies"]],
             columns=COLUMN_HEADINGS,
             assumptions=[] if report is None else _list_assumptions(report),
+            titles={} if report is None else describe_evaluation(report),
             active=deployment.active_policy,
         )
 
@@ -177,6 +179,8 @@ def _format_finding(policy: Mapping[str, Any], logged: float) -> str:
         return "The log cannot say what it would have earned."
     best = min(known, key=lambda each: each["high"] - each["low"])
     amount = f"{best['value']:.3f} a decision ({best['low']:.3f} to {best['high']:.3f}, {best['estimator']})"
+    if any(not each["estimators"] or best["estimator"] in each["estimators"] for each in policy["doubts"]):
+        return f"The log cannot tell yet: {amount}, against {logged:.3f}, is not to be believed, for the reason below."
     if best["low"] > logged:
         return f"It would have earned more than was logged: {amount}, against {logged:.3f}."
     if best["high"] < logged:

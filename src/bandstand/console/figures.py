@@ -1,107 +1,23 @@
 """The console's own figures as Plotly reads them; the script that draws them puts in the colours of the page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bandstand.console.changes import DayMark
 from bandstand.reporting.figure import build_banded_line
-from bandstand.service.gain import GainDayReport, to_day_number
+from bandstand.service.gain import GainDayReport
 from bandstand.service.readout import ReadoutPoint
-from bandstand.service.shadow_value import NORMAL_QUANTILE
 from bandstand.simulate.figures import build_reward_curve
-from bandstand.store.tables.console_queries import PolicyActivity
 from bandstand.times import to_datetime
 
 Figure = dict[str, Any]
 
-_COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#8a8f94")
+COLOURS = ("#2f7fc1", "#d9700f", "#1f9d74", "#c46a9d", "#b58900", "#6a6fd1", "#8a8f94")
 _HOUR = 3600
-_DAY = 24
 _MAX_LABELS = 6
 _LABEL_ROWS = 3
 _MAX_WORDS = 8
-
-
-def build_activity_figures(
-    activity: Sequence[PolicyActivity],
-    policies: Sequence[str],
-    hours: range,
-    deviations: Mapping[str, float] | None = None,
-) -> dict[str, Figure]:
-    """Draw what policies did over time: the mean reward of each, and how many decisions each made.
-
-    Stretches shorter than a day are drawn as points, and a line through the mean of the day that ends with each: what
-    people want goes by the hour. Its band is of 95 %.
-
-    Args:
-        activity: sums by policy over stretches of hours, those of a day before the first to be drawn too.
-        policies: in the order of their colours; those that did nothing are left out.
-        hours: where each stretch to be drawn begins, in hours since the epoch.
-        deviations: of a reward, by policy; without, there is no band.
-    """
-    rewards, decisions = [], []
-    for index, policy in enumerate(policies):
-        mine = [each for each in activity if each.policy == policy]
-        drawn = [each for each in mine if each.hour >= hours.start]
-        if not drawn:
-            continue
-        colour = _COLOURS[index % len(_COLOURS)]
-        deviation = None if deviations is None else deviations.get(policy)
-        rewards += _build_reward_traces(policy, mine, hours, colour, deviation)
-        decisions.append(
-            {
-                "type": "bar",
-                "name": policy,
-                "x": [_format_hour(each.hour) for each in drawn],
-                "y": [each.decisions for each in drawn],
-                "width": hours.step * _HOUR * 900,  # milliseconds: nine tenths of a stretch
-                "offset": 0,
-                "marker": {"color": colour},
-                "hovertemplate": "%{y:,}",
-            }
-        )
-    figures = {"reward": _make_figure(rewards), "decisions": _make_figure(decisions)}
-    figures["decisions"]["layout"]["barmode"] = "stack"
-    for figure in figures.values():
-        figure["layout"]["xaxis"]["range"] = [_format_hour(hours.start), _format_hour(hours.stop)]
-    return figures
-
-
-def _build_reward_traces(
-    policy: str, activity: Sequence[PolicyActivity], hours: range, colour: str, deviation: float | None
-) -> list[Figure]:
-    taught = [each for each in activity if each.rewards]
-    drawn = [each for each in taught if each.hour >= hours.start]
-    means, halves = [], list[float | None]()
-    for each in drawn:
-        of_day = [other for other in taught if each.hour - _DAY + hours.step <= other.hour <= each.hour]
-        n = sum(other.rewards for other in of_day)
-        means.append(sum(other.reward_sum for other in of_day) / n)
-        halves.append(None if deviation is None else NORMAL_QUANTILE * deviation / n**0.5)
-    style = {"color": colour, "width": 2}
-    traces = build_banded_line(policy, [_format_hour(each.hour) for each in drawn], means, halves, style)
-    traces[-1] |= {
-        "customdata": [each.rewards for each in drawn],
-        "hovertemplate": "%{y:.3f} over a day" if hours.step < _DAY else "%{y:.3f} over %{customdata:,} rewards",
-        "mode": "lines" if len(drawn) > 1 else "lines+markers",
-    }
-    if hours.step < _DAY:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": policy,
-                "legendgroup": policy,
-                "showlegend": False,
-                "x": [_format_hour(each.hour) for each in drawn],
-                "y": [each.reward_sum / each.rewards for each in drawn],
-                "customdata": [each.rewards for each in drawn],
-                "hovertemplate": "%{y:.3f} over %{customdata:,} rewards",
-                "marker": {"color": colour, "size": 5, "opacity": 0.5},
-            }
-        )
-    return traces
 
 
 def build_gain_figure(days: Sequence[GainDayReport], marks: Mapping[str, Sequence[DayMark]]) -> Figure:
@@ -114,22 +30,19 @@ def build_gain_figure(days: Sequence[GainDayReport], marks: Mapping[str, Sequenc
     x = [each.until for each in days]
     traces: list[Figure] = []
     for target, name, colour, dash in (
-        ("random", "over random", _COLOURS[0], "solid"),
-        ("first", "over the caller's first", _COLOURS[1], "dash"),
+        ("random", "over random", COLOURS[0], "solid"),
+        ("first", "over the caller's first", COLOURS[1], "dash"),
     ):
         values = [each.cumulative[target] for each in days]
         halves = [None if each.high is None else each.high - each.value for each in values]
         style = {"color": colour, "width": 2, "dash": dash}
         traces += build_banded_line(name, x, [each.value for each in values], halves, style)
         traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.1f}"}
-    figure = _make_figure(traces)
+        traces[-1] |= _build_single_band(halves)
+    figure = make_figure(traces)
     layout = figure["layout"]
     layout["yaxis"] |= {"title": {"text": "Gained so far"}, "zeroline": True, "zerolinewidth": 2}
-    layout["xaxis"] |= {"type": "date"}
-    if len(x) == 1:  # else the axis would be one of milliseconds
-        day = to_datetime(to_day_number(x[0]) * _DAY * _HOUR)
-        around = [(day + timedelta(days=each)).date().isoformat() for each in (-1, 1)]
-        layout["xaxis"] |= {"range": around, "tickformat": "%b %-d", "dtick": 86_400_000}
+    layout["xaxis"] |= _build_day_axis(x)
     shown = {day: on_day for day, on_day in marks.items() if days and day >= x[0]}
     if shown:
         figure["data"].append(_build_mark_trace(shown))
@@ -156,6 +69,21 @@ def build_gain_figure(days: Sequence[GainDayReport], marks: Mapping[str, Sequenc
     return figure
 
 
+def _build_single_band(halves: Sequence[float | None]) -> Figure:
+    """Of one point alone the band is a bar: an area would have no width."""
+    return {"error_y": {"type": "data", "array": halves}} if len(halves) == 1 and halves[0] is not None else {}
+
+
+def _build_day_axis(days: Sequence[str]) -> Figure:
+    """An axis of days; around one day alone a day on either side, or it would be cut into milliseconds."""
+    axis: Figure = {"type": "date"}
+    if len(set(days)) == 1:
+        day = datetime.fromisoformat(days[0])
+        around = [f"{day + timedelta(days=each):%Y-%m-%d}" for each in (-1, 1)]
+        axis |= {"range": around, "tickformat": "%b %-d", "dtick": 86_400_000}
+    return axis
+
+
 def _build_mark_trace(marks: Mapping[str, Sequence[DayMark]]) -> Figure:
     """What changed on each marked day, to read under the pointer: a row of small signs on the line of zero."""
     return {
@@ -166,7 +94,7 @@ def _build_mark_trace(marks: Mapping[str, Sequence[DayMark]]) -> Figure:
         "y": [0.0] * len(marks),
         "text": ["<br>".join(each.words for each in on_day[:_MAX_WORDS]) for on_day in marks.values()],
         "hovertemplate": "%{text}<extra>%{x}</extra>",
-        "marker": {"symbol": "diamond", "size": 8, "color": _COLOURS[6]},
+        "marker": {"symbol": "diamond", "size": 8, "color": COLOURS[6]},
     }
 
 
@@ -180,14 +108,15 @@ def build_difference_figure(days: Sequence[ReadoutPoint]) -> Figure:
     traces: list[Figure] = []
     for index, arm in enumerate(arms):
         known = [(each.day, each.differences[arm]) for each in days if arm in each.differences]
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         halves = [None if each.high is None else each.high - each.value for _, each in known]
         values = [each.value for _, each in known]
         traces += build_banded_line(arm, [day for day, _ in known], values, halves, {"color": colour, "width": 2})
         traces[-1] |= {"mode": "lines+markers", "marker": {"size": 5, "color": colour}, "hovertemplate": "%{y:.3f}"}
-    figure = _make_figure(traces)
+        traces[-1] |= _build_single_band(halves)
+    figure = make_figure(traces)
     figure["layout"]["yaxis"] |= {"title": {"text": "Difference a decision"}, "zeroline": True, "zerolinewidth": 2}
-    figure["layout"]["xaxis"] |= {"type": "date"}
+    figure["layout"]["xaxis"] |= _build_day_axis([each.day for each in days])
     return figure
 
 
@@ -210,7 +139,7 @@ def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
         "y": [value for _, value in rewards],
         "text": [_format_time(ts) for ts, _ in rewards],
         "hovertemplate": "%{y:.2f} at %{text}<extra></extra>",
-        "marker": {"color": _COLOURS[6], "size": 5, "opacity": 0.6},
+        "marker": {"color": COLOURS[6], "size": 5, "opacity": 0.6},
     }
     mean = {
         "type": "scatter",
@@ -219,9 +148,9 @@ def build_running_mean(rewards: Sequence[tuple[float, float]]) -> Figure:
         "x": numbers,
         "y": means,
         "hovertemplate": "%{y:.3f}<extra></extra>",
-        "line": {"color": _COLOURS[0], "width": 2},
+        "line": {"color": COLOURS[0], "width": 2},
     }
-    return _make_figure([given, mean], x="The newest rewards, oldest first")
+    return make_figure([given, mean], x="The newest rewards, oldest first")
 
 
 def build_comparison(summaries: Mapping[int, Mapping[str, Any]], per_day: int = 1) -> Figure:
@@ -244,7 +173,8 @@ def build_comparison(summaries: Mapping[int, Mapping[str, Any]], per_day: int = 
     )
 
 
-def _make_figure(traces: list[Figure], x: str = "") -> Figure:
+def make_figure(traces: list[Figure], x: str = "") -> Figure:
+    """Put traces on axes, the lower one with this title."""
     layout: Figure = {
         "hovermode": "closest",
         "xaxis": {"automargin": True, **({"title": {"text": x}} if x else {})},
@@ -254,7 +184,8 @@ def _make_figure(traces: list[Figure], x: str = "") -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def _format_hour(hour: int) -> str:
+def format_hour(hour: int) -> str:
+    """When an hour since the epoch begins, as Plotly reads it."""
     return _format_time(hour * _HOUR)
 
 

@@ -1,17 +1,22 @@
-"""A form as a browser sends it, within its limits."""
+"""A form as a browser sends it, and the cursor of an address, within their limits."""
 
 from collections.abc import Mapping
+from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import Request
+from fastapi import Query, Request
 
 from bandstand.errors import InvalidRequestError
+from bandstand.store.records import LAST_SEQ
 
 _MAX_BYTES = 64 * 1024
 _MAX_FIELDS = 200
 _TYPE = "application/x-www-form-urlencoded"
 
 Form = Mapping[str, list[str]]
+
+Cursor = Annotated[int | None, Query(ge=0, le=LAST_SEQ)]
+"""Where in an address a page goes on: a number that a ledger can hold."""
 
 
 async def read_form(request: Request) -> Form:

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
-from bandstand.console.form import get_field
+from bandstand.console.form import Cursor, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import AlreadyRewardedError, InvalidRequestError
 from bandstand.judge_worker.worker import JudgeWorker
@@ -22,10 +22,10 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
 
     @routes.get("/judge")
     async def list_judgements(
-        request: Request, status: str = "", before: int = LAST_SEQ, retried: int | None = None
+        request: Request, status: str = "", before: Cursor = None, retried: int | None = None
     ) -> Response:
         wanted = status if status in service.STATUSES else None
-        page = await service.list_page(judging, wanted, before, _PAGE)
+        page = await service.list_page(judging, wanted, LAST_SEQ if before is None else before, _PAGE)
         onward = None if page.next is None else build_link("/judge", status=wanted, before=page.next)
         return pages.render(
             "judge.html",
@@ -36,7 +36,7 @@ def add_judge_routes(routes: APIRouter, pages: Pages, judging: JudgeWorker, sigh
             statuses=list(service.STATUSES),
             status=wanted,
             onward=onward,
-            first_page=before == LAST_SEQ,
+            first_page=before is None,
             on=judging.options.enabled,
             caps=judging.options.caps,
             retried=retried,

@@ -41,7 +41,6 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
         if policy not in deployment.catalogue.policies:
             raise PageNotFoundError("no policy of that name is configured")
         found = await launch.find_launch_status(deployment, policy)
-        is_free = not (deployment.launches and deployment.launches[-1].is_serving)
         return pages.render(
             "launch.html",
             get_visit(request),
@@ -50,7 +49,7 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
             active=deployment.active_policy,
             launch=found,
             actions=[] if found is None else _ACTIONS[found.state],
-            can_start=is_free and deployment.pinned_by is None and policy != deployment.active_policy,
+            obstacle=_find_obstacle(deployment, policy),
             refused=refused,
             means=await _load_means(deployment),
             guardrails=_list_guardrails(given or {}),
@@ -84,6 +83,20 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
         except PromotionRefusedError as error:
             return await render_launch(request, policy, refused=error.detail, status=409)
         return RedirectResponse(build_link("/policies/launch", policy=policy), 303)
+
+
+def _find_obstacle(deployment: ServiceContext, policy: str) -> str | None:
+    """Why a policy cannot be launched now, and what helps; ``None`` where it can."""
+    if deployment.pinned_by is not None:
+        return (
+            f"The setting {deployment.pinned_by} says which policy serves whom, and a launch would not be heard. Start"
+            f" the service without {deployment.pinned_by}, and this page offers the launch."
+        )
+    if policy == deployment.active_policy:
+        return f"{policy} is the active policy: everybody has it already. Launch another one."
+    if deployment.launches and deployment.launches[-1].is_serving:
+        return f"{deployment.launches[-1].plan.policy} is being launched: one policy climbs at a time."
+    return None
 
 
 async def _load_means(deployment: ServiceContext) -> dict[str, float]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from bandstand.console.activity_figures import build_activity_figures
 from bandstand.console.auth import get_visit
-from bandstand.console.changes import DayMark, load_marks
-from bandstand.console.figures import build_activity_figures, build_gain_figure
+from bandstand.console.changes import MAX_MARKED_DAYS, DayMark, load_marks
+from bandstand.console.figures import build_gain_figure
 from bandstand.console.pages import Pages
 from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
 from bandstand.service.gain import GainReport, load_gain_report
-from bandstand.service.judgements import load_coverage
+from bandstand.service.latency import ListLatencies
+from bandstand.service.picks import build_pick_report
 from bandstand.service.stats import DeploymentSummary, load_deployment_stats
 from bandstand.store.tables.console_queries import ConsoleSource, PolicyActivity
 
@@ -40,6 +42,8 @@ class _RecentTotals:
     decisions: int
     rewards: int
     mean_reward: float | None
+    reward_rate: float | None
+    exploration_rate: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,30 @@ _SPANS = {
 }
 _DEFAULT = "7d"
 _TABLE_DAYS = 14
-MAX_GAIN_DAYS = 366
-"""Days in the curve of what was gained, the newest."""
+_MAX_PICKED = 10
+_HELP = {
+    "store-error": ("#service", "How the store is"),
+    "quarantined": ("#service", "How the store is"),
+    "configurations": ("#service", "How the store is"),
+    "loop-exploration": ("#loop", "The loop's numbers"),
+    "loop-weight": ("#loop", "The loop's numbers"),
+    "loop-draws": ("#loop", "The loop's numbers"),
+    "loop-closed": ("/loops", "The loops"),
+    "picks-collapsed": ("/shown", "What gets picked, by feature"),
+    "rewards-missing": ("/shown", "The newest decisions and their rewards"),
+    "judge-budget": ("/judge", "The judge's budget"),
+    "judge-unscored": ("/judge?status=unscored", "The turns without a verdict"),
+}
+"""Where in the console is what helps, by what needs attention."""
 
 
-def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
+def add_overview_routes(
+    routes: APIRouter,
+    pages: Pages,
+    deployment: ServiceContext,
+    sight: ConsoleSource,
+    list_latencies: ListLatencies,
+) -> None:
     """Add the first page and its figures."""
 
     def get_hours(span: _TimeSpan) -> range:
@@ -79,12 +102,12 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
     @routes.get("")
     async def show_overview(request: Request, span: str = _DEFAULT) -> Response:
         chosen = span if span in _SPANS else _DEFAULT
-        stats, recent, marks = await asyncio.gather(
+        stats, recent, marks, picks = await asyncio.gather(
             load_deployment_stats(deployment, days=_TABLE_DAYS),
             load_activity(_SPANS[chosen]),
             load_marks(deployment, sight),
+            sight.list_picks(),
         )
-        judged = {} if deployment.judge_worker is None else (await load_coverage(deployment.judge_worker)).policies
         return pages.render(
             "overview.html",
             get_visit(request),
@@ -99,13 +122,17 @@ def add_overview_routes(routes: APIRouter, pages: Pages, deployment: ServiceCont
             spans={name: each.title for name, each in _SPANS.items()},
             active=deployment.active_policy,
             store=deployment.store.status(),
-            judged=judged,
-            attention=await load_items(deployment, sight),
+            coverage=stats.judge,
+            caps=None if deployment.judge_worker is None else deployment.judge_worker.options.caps,
+            latencies=list_latencies(),
+            picks=await asyncio.to_thread(build_pick_report, picks, _MAX_PICKED, shows_features=False),
+            attention=await load_items(deployment, sight, picks),
+            help=_HELP,
         )
 
     @routes.get("/gain.json")
     async def get_gain_figure() -> Response:
-        report = await load_gain_report(deployment, days=MAX_GAIN_DAYS)
+        report = await load_gain_report(deployment, days=MAX_MARKED_DAYS)
         marks = _group_by_day(await load_marks(deployment, sight))
         return JSONResponse({"random": build_gain_figure(report.days, marks)}, headers={"cache-control": "no-store"})
 
@@ -149,10 +176,13 @@ def _compute_totals(stats: DeploymentSummary) -> _Totals:
 
 def _compute_recent(activity: list[PolicyActivity]) -> _RecentTotals:
     rewards, total = sum(each.rewards for each in activity), sum(each.reward_sum for each in activity)
+    decisions, explores = sum(each.decisions for each in activity), sum(each.explores for each in activity)
     return _RecentTotals(
-        decisions=sum(each.decisions for each in activity),
+        decisions=decisions,
         rewards=rewards,
         mean_reward=total / rewards if rewards else None,
+        reward_rate=rewards / decisions if decisions else None,
+        exploration_rate=explores / decisions if decisions else None,
     )
 
 

@@ -72,6 +72,8 @@ class Pages:
             "moment": format_time,
             "minute": format_minute,
             "span": format_duration,
+            "latency": format_latency,
+            "size": format_size,
             "parameters": format_parameters,
         }
 
@@ -160,6 +162,26 @@ def format_duration(seconds: float | None) -> str:
         if seconds >= length * 2:
             return f"{seconds / length:.0f} {name}s"
     return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
+
+
+def format_latency(seconds: float | None) -> str:
+    """How long an answer took, in milliseconds."""
+    if seconds is None:
+        return "beyond 10 s"
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:,.0f} ms"  # noqa: PLR2004 (below, a tenth counts)
+
+
+def format_size(size: float) -> str:
+    """A number of bytes.
+
+    >>> format_size(1_536)
+    '1.5 kB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1024:  # noqa: PLR2004 (bytes in a kB)
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TB"
 
 
 def format_parameters(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
-from bandstand.console.form import Form, get_field
+from bandstand.console.form import Cursor, Form, get_field
 from bandstand.console.judge_runs import list_judge_runs, load_lessons
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import AlreadyRewardedError, InvalidRequestError
@@ -41,7 +41,7 @@ def add_review_routes(
     """Add the review of turns, and its labels as a file."""
 
     @routes.get(_PATH)
-    async def show_reviews(request: Request, before: int | None = None, at: int = 0) -> Response:
+    async def show_reviews(request: Request, before: Cursor = None, at: int = 0) -> Response:
         return await render_reviews(request, request.query_params, before=before, at=at)
 
     @routes.post(_PATH)

@@ -16,6 +16,7 @@ from bandstand.console.auth import (
     get_form,
     resolve_target,
 )
+from bandstand.console.decisions import add_decision_routes
 from bandstand.console.evaluations import add_evaluation_routes
 from bandstand.console.experiment import add_experiment_routes
 from bandstand.console.form import get_field
@@ -36,6 +37,7 @@ from bandstand.console.users import add_user_routes
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.service.context import ServiceContext
 from bandstand.service.judge_runs import JudgeRunQueue
+from bandstand.service.latency import ListLatencies
 from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase, erase
@@ -50,7 +52,12 @@ _SMALL = 1024  # not worth packing
 
 @dataclass(frozen=True, slots=True)
 class ConsoleContext:
-    """What the console shows, and where it erases: in this loop alone if left out."""
+    """What the console shows.
+
+    Attributes:
+        erase: erases a user; in this loop alone if left out.
+        list_latencies: how long requests take; nothing is said of it if left out.
+    """
 
     deployment: ServiceContext
     sight: ConsoleSource
@@ -60,6 +67,7 @@ class ConsoleContext:
     prompts: PromptService
     loops: Loops | None = None
     erase: Erase | None = None
+    list_latencies: ListLatencies = tuple
 
 
 def build_console_router(
@@ -82,10 +90,11 @@ def build_console_router(
     _add_login_routes(public, pages, sessions, own)
     guarded_route = build_route_class(Guard(sessions, pages, status_of))
     guarded = APIRouter(prefix=_PREFIX, include_in_schema=False, route_class=guarded_route)
-    add_overview_routes(guarded, pages, context.deployment, context.sight)
+    add_overview_routes(guarded, pages, context.deployment, context.sight, context.list_latencies)
     add_user_routes(
         guarded, pages, context.deployment, context.sight, context.erase or partial(erase, context.deployment)
     )
+    add_decision_routes(guarded, pages, context.deployment, context.sight)
     add_shown_routes(guarded, pages, context.sight)
     add_launch_routes(guarded, pages, context.deployment)
     add_policy_routes(guarded, pages, context.deployment)
@@ -191,6 +200,14 @@ def _is_https(request: Request) -> bool:
 
 
 def _add_fallback_route(routes: APIRouter) -> None:
+    @routes.get("/")
+    @routes.get("/{path:path}/")
+    async def redirect_without_slash(request: Request, path: str = "") -> Response:
+        """A page's address with a slash behind it is the page's."""
+        page = path.strip("/")
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(build_link(f"/{page}" if page else "") + query, 308)
+
     @routes.api_route("/{path:path}", methods=["GET", "POST"])
     async def raise_not_found(path: str) -> Response:  # noqa: ARG001 (whatever it is)
         raise PageNotFoundError("there is no such page")

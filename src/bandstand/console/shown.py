@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 
 from bandstand.console.auth import get_visit
+from bandstand.console.form import Cursor
 from bandstand.console.pages import Pages, build_link
 from bandstand.errors import InvalidRequestError
 from bandstand.service.picks import load_pick_report
@@ -14,6 +15,8 @@ from bandstand.store.tables.console_queries import ConsoleSource
 
 _FIELDS = ("words", "candidate", "among", "user", "since", "until")
 _PAGE = 50
+_SEARCHED = 5_000
+"""Decisions that a page is looked for in, half as many as over the API: a person waits for it."""
 _FEW, _MANY = 10, 200
 """Rows of a table at first, and on request."""
 
@@ -22,7 +25,7 @@ def add_shown_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource) -> N
     """Add the page."""
 
     @routes.get("/shown")
-    async def show_shown(request: Request, before: int | None = None, rows: str = "") -> Response:
+    async def show_shown(request: Request, before: Cursor = None, rows: str = "") -> Response:
         fields = {name: request.query_params.get(name, "") for name in _FIELDS}
         question = _build_question(fields)
         found: DecisionMatches | None = None
@@ -30,7 +33,7 @@ def add_shown_routes(routes: APIRouter, pages: Pages, sight: ConsoleSource) -> N
         if is_search := any(value for name, value in fields.items() if name != "among"):
             start = LAST_SEQ if before is None else min(max(before, 0), LAST_SEQ)
             try:
-                found = await find_decisions(sight, question, before=start, limit=_PAGE)
+                found = await find_decisions(sight, question, before=start, limit=_PAGE, scanned=_SEARCHED)
             except InvalidRequestError as error:
                 refused = error.detail
         given = {name: value or None for name, value in fields.items()}

@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from bandstand.console.auth import get_form, get_visit
 from bandstand.console.figures import build_comparison
-from bandstand.console.form import Form, get_field
+from bandstand.console.form import Cursor, Form, get_field
 from bandstand.console.pages import Pages, build_link
 from bandstand.console.runs import LIVE_STATES, add_progress_routes, build_view, find_run, parse_summary
+from bandstand.console.statements import describe_comparison, describe_simulation
 from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import ServiceContext
 from bandstand.simulate.background import SimulationQueue
@@ -78,7 +79,7 @@ def add_simulation_routes(routes: APIRouter, pages: Pages, deployment: ServiceCo
 
 def _add_list_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> None:
     @routes.get("/simulations")
-    async def list_simulations(request: Request, before: int | None = None, done: str = "") -> Response:
+    async def list_simulations(request: Request, before: Cursor = None, done: str = "") -> Response:
         found = await runs.list_page(before=before, limit=_PAGE + 1)
         shown = found[:_PAGE]
         return pages.render(
@@ -134,8 +135,10 @@ def _add_run_routes(routes: APIRouter, pages: Pages, runs: SimulationQueue) -> N
         found, visit = await find_run(runs, run), get_visit(request)
 
         def render_page() -> Response:
+            summary = parse_summary(found)
+            titles = describe_simulation(summary) if summary and summary["policies"] else {}
             return pages.render(
-                "simulation.html", visit, run=build_view(found), summary=parse_summary(found), **_IN_WORDS
+                "simulation.html", visit, run=build_view(found), summary=summary, titles=titles, **_IN_WORDS
             )
 
         return await asyncio.to_thread(render_page)  # a large summary is not read between two requests of the product
@@ -167,12 +170,14 @@ def _add_comparison_routes(routes: APIRouter, pages: Pages, runs: SimulationQueu
 
         def render_page() -> Response:
             shown = [(build_view(each), parse_summary(each)) for each in found]
+            summaries = {view.id: summary for view, summary in shown if summary}
             return pages.render(
                 "simulation_compare.html",
                 visit,
                 runs=shown,
                 **_IN_WORDS,
-                differences=_compute_differences({view.id: summary for view, summary in shown if summary}),
+                differences=_compute_differences(summaries),
+                title=describe_comparison(summaries),
                 enough=len(found) >= _MIN_COMPARED,
                 most=_MAX_COMPARED,
                 left_out=len(wanted) - len(chosen),

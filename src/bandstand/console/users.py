@@ -1,26 +1,25 @@
 """The pages of users: found by how their id begins, looked at, reset, erased."""
 
 import asyncio
+import math
 from collections.abc import Sequence
-from typing import Any
+from statistics import fmean
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from bandstand.console.auth import PageNotFoundError, get_form, get_visit
 from bandstand.console.figures import build_running_mean
-from bandstand.console.form import get_field
+from bandstand.console.form import Cursor, get_field
 from bandstand.console.pages import Pages, build_link
-from bandstand.errors import UnknownDecisionError
+from bandstand.console.waiting import Patience
 from bandstand.service import users as service
-from bandstand.service.coefficients import Coefficient, PolicyCoefficients, list_coefficients
+from bandstand.service.coefficients import Coefficient, list_coefficients
 from bandstand.service.context import ServiceContext
-from bandstand.service.history import load_receipt
-from bandstand.store.tables.console_queries import ConsoleSource, UserRow
+from bandstand.store.tables.console_queries import ConsoleSource, DecisionRow, UserRow
 
 _PAGE = 50
 _MAX_REWARDS = 500
-_MAX_WAIT_S = 0.1
 _NOTES = {"reset": "Every policy starts anew with this user. The log stays."}
 
 
@@ -44,7 +43,7 @@ def add_user_routes(
 
 def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
     @routes.get("/users")
-    async def list_users(request: Request, q: str = "", after: str = "", before: int | None = None) -> Response:
+    async def list_users(request: Request, q: str = "", after: str = "", before: Cursor = None) -> Response:
         if q:
             found = await sight.list_users_by_prefix(q, after, _PAGE + 1)
         else:
@@ -67,26 +66,16 @@ def _add_list_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext
 
 
 def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
-    replays = set[asyncio.Task[Any]]()  # whose page did not wait for them
-
-    async def load_coefficients(user_id: str) -> list[PolicyCoefficients] | None:
-        """What was learned; None where that is still being made from the ledger, which goes on."""
-        learning = asyncio.create_task(list_coefficients(deployment, user_id))
-        done, _ = await asyncio.wait([learning], timeout=_MAX_WAIT_S)
-        if done:
-            return learning.result()
-        replays.add(learning)
-        learning.add_done_callback(replays.discard)
-        learning.add_done_callback(_handle_replay_done)
-        return None
+    patience = Patience()
 
     @routes.get("/user")
-    async def show_user(request: Request, id: str, before: int | None = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
+    async def show_user(request: Request, id: str, before: Cursor = None, done: str = "") -> Response:  # noqa: A002 (the name in the address)
         seen = await _find_user(sight, id)
-        learned, decisions, last_reset = await asyncio.gather(
-            load_coefficients(id),
+        learned, decisions, resets, rewards = await asyncio.gather(
+            patience.wait(list_coefficients(deployment, id)),
             sight.list_decisions(seen.uid, before, _PAGE + 1),
-            sight.find_last_reset(seen.uid),
+            sight.list_user_resets(seen.uid, _PAGE),
+            sight.list_rewards(seen.uid, _MAX_REWARDS),
         )
         shown = decisions[:_PAGE]
         return pages.render(
@@ -96,8 +85,10 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
             learned=learned,
             shadows=deployment.shadow_policies,
             scales={each.policy: _compute_scale(each.features) for each in learned or ()},
-            decisions=shown,
-            last_reset=last_reset,
+            timeline=_build_timeline(shown, resets, is_first=before is None, is_last=len(decisions) <= _PAGE),
+            last_reset=resets[0] if resets else None,
+            reward_count=len(rewards),
+            reward_mean=fmean(value for _, value in rewards) if rewards else None,
             onward=build_link("/user", id=id, before=shown[-1].seq) if len(decisions) > _PAGE else None,
             first_page=before is None,
             note=_NOTES.get(done),
@@ -114,15 +105,6 @@ def _add_detail_routes(routes: APIRouter, pages: Pages, deployment: ServiceConte
         await _find_user(sight, id)
         await list_coefficients(deployment, id)
         return JSONResponse({"ready": True}, headers={"cache-control": "no-store"})
-
-    @routes.get("/decision")
-    async def show_decision(request: Request, id: str) -> Response:  # noqa: A002 (the name in the address)
-        try:
-            entry = await load_receipt(deployment, id)
-        except UnknownDecisionError:
-            raise PageNotFoundError("there is no decision of that id: trimmed by retention, or never made") from None
-        scale = max(abs(each.mean) + each.width for each in entry.candidates) or 1.0
-        return pages.render("decision.html", get_visit(request), receipt=entry, scale=scale)
 
 
 def _add_reset_routes(routes: APIRouter, pages: Pages, deployment: ServiceContext, sight: ConsoleSource) -> None:
@@ -160,10 +142,14 @@ async def _find_user(sight: ConsoleSource, user_id: str) -> UserRow:
     return user
 
 
-def _handle_replay_done(task: asyncio.Task[Any]) -> None:
-    """Take note of how it ended; whoever asks next is told by the store itself."""
-    if not task.cancelled():
-        task.exception()
+def _build_timeline(
+    decisions: Sequence[DecisionRow], resets: Sequence[float], *, is_first: bool, is_last: bool
+) -> list[DecisionRow | float]:
+    """Decisions and times of resets, newest first; of the resets those that fall on this page."""
+    newest = math.inf if is_first or not decisions else decisions[0].ts
+    oldest = -math.inf if is_last or not decisions else decisions[-1].ts
+    entries: list[DecisionRow | float] = [*decisions, *(ts for ts in resets if oldest <= ts < newest)]
+    return sorted(entries, key=lambda each: each if isinstance(each, float) else each.ts, reverse=True)
 
 
 def _compute_scale(features: Sequence[Coefficient]) -> float:

@@ -1,16 +1,14 @@
 """Evaluations that a service makes beside its serving; the child is ``bandstand evaluate-run RUN``."""
 
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bandstand.background_runs import RunKind, RunQueue
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.errors import UnsupportedByEngineError
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.evaluate.plan import EvaluationPlan
-from bandstand.store.tables.evaluations import Evaluations
+from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.tables.run_table import RunRecord
 
 
@@ -19,27 +17,29 @@ class EvaluationQueue(RunQueue):
 
     Args:
         evaluations: where they are kept.
-        state_dir: handed to the children, which read its ledger; ``None`` where there is none to read.
+        words: for the children, what they find the ledger by.
         catalogue: the configured policies.
+        environment: the same, for what no list of processes may show; this process's if left out.
         clock: seconds since the epoch.
     """
 
     def __init__(
         self,
-        evaluations: Evaluations,
-        state_dir: Path | None,
+        evaluations: EvaluationStore,
+        words: Sequence[str],
         catalogue: Catalogue,
         *,
+        environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalogue = catalogue
-        self._has_ledger = state_dir is not None
         super().__init__(
             evaluations,
             RunKind(
                 "evaluation",
                 UnknownEvaluationError,
-                lambda run: ("evaluate-run", str(run), "--state-dir", str(state_dir)),
+                lambda run: ("evaluate-run", str(run), *words),
+                environment,
             ),
             clock=clock,
         )
@@ -55,9 +55,6 @@ class EvaluationQueue(RunQueue):
             UnknownPolicyError: a policy is not configured.
             InvalidRequestError: there is no such estimator, or its parameter is wrong.
             OverloadedError: too many evaluations wait.
-            UnsupportedByEngineError: there is no ledger here that an evaluation could read.
         """
-        if not self._has_ledger:
-            raise UnsupportedByEngineError("evaluations read the ledger of a state directory, not that of STATE_URL")
         plan = EvaluationPlan.from_document(document, self._catalogue)
         return await self.enqueue(plan.to_json(), 0, client)

@@ -14,7 +14,7 @@ from bandstand.bandit.columns import INTERCEPT
 from bandstand.bandit.disjoint import get_block
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.requests import LoggedRequest
-from bandstand.store.maintenance.decision_log import LoggedDecision
+from bandstand.store.logged_events import LoggedDecision
 
 _MAX_DECISIONS = 1000
 """Most that are looked at, drawn evenly from the log: each costs a millisecond."""

@@ -18,7 +18,7 @@ from bandstand.evaluate.files.log_table import PartedTable, find_parts, open_tab
 from bandstand.evaluate.files.row_file import RowReader, name_file_in_errors, read_rows
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary, PolicyReplay
-from bandstand.store.maintenance.decision_log import LoggedEvent
+from bandstand.store.logged_events import LoggedEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class LedgerBudget:
         compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked about turns.
         shares: the budget of another ledger, whose caps are for both.
         book: the name of this ledger in it.
+        is_shared: whether other processes spend by the same ledgers.
     """
 
     def __init__(
@@ -37,13 +38,18 @@ class LedgerBudget:
         compute_bound: TurnBound | None = None,
         shares: "LedgerBudget | None" = None,
         book: str = "",
+        is_shared: bool = False,
     ) -> None:
         self._store = store
         self._compute_bound = compute_bound
         self._book = None if shares is None else book
         self._daily: DailyBudget = (
             DailyBudget(
-                caps, clock=clock, load_spending=self._load_spending, next_number=lambda: store.next_seq(clock())
+                caps,
+                clock=clock,
+                load_spending=self._load_spending,
+                next_number=lambda: store.next_seq(clock()),
+                is_shared=is_shared,
             )
             if shares is None
             else shares._daily  # noqa: SLF001 (of the same class)
@@ -91,6 +97,7 @@ class LedgerBudget:
             else:
                 row = _to_settlement(reservation, reservation.spending)
                 await self._store.record_attempt(turn, row, reservation.day)
+                self._daily.note_booked(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise
@@ -112,6 +119,7 @@ class LedgerBudget:
         """
         try:
             await self._store.reserve(_to_settlement(reservation, reservation.spending), reservation.day)
+            self._daily.note_booked(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from weakref import WeakValueDictionary
@@ -18,6 +17,7 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 from bandstand.store.tables.judgements import Cause, Conclusion, JudgedTurn, TurnOutcome
 from bandstand.store.tables.revocations import RevocableReward
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class Conclusions:
@@ -78,7 +78,7 @@ class Conclusions:
         """
         if not self.teaches and conclusion.teach is not None:
             conclusion = replace(conclusion, teach=None, state="withheld", reason="logging_only")
-        may_teach: Callable[[], bool] = lambda: True  # noqa: E731 (the other one needs its user)
+        may_teach: AllowUpdate = lambda _: True  # noqa: E731 (the other one needs its user)
         if capped:
             await self._update_limit.load_user(judgement.user_id)
             may_teach = partial(self._update_limit.allow_update, judgement.user_id)

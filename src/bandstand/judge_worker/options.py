@@ -27,6 +27,7 @@ class JudgeOptions:
         enabled: take turns at all.
         compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked.
         caps: what the LLM may cost in a day.
+        shares_caps: whether these are for all processes that share the ledger.
         max_concurrent: turns and calls in the process.
         max_waiting: turns that may wait; beyond that none is taken.
         max_updates: turns of one user that may teach within an hour.
@@ -39,6 +40,7 @@ class JudgeOptions:
     enabled: bool = True
     compute_bound: TurnBound | None = None
     caps: DailyCaps = field(default_factory=DailyCaps)
+    shares_caps: bool = False
     max_concurrent: int = 32
     max_waiting: int = MAX_WAITING
     max_updates: int = 60

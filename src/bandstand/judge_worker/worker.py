@@ -75,6 +75,7 @@ class JudgeWorker:
             compute_bound=options.compute_bound,
             shares=None if shares is None else shares.budget,
             book=name,
+            is_shared=options.shares_caps,
         )
         update_limit = UpdateRateLimit(store, options.max_updates, clock)
         self.conclusions = Conclusions(store, options.gate, update_limit, population)
@@ -97,7 +98,9 @@ class JudgeWorker:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Take up what waits; the store must be open."""
+        """Take up what waits, also after a pause; the store must be open."""
+        self._closing, self._queue = False, FairQueue()
+        self._suspects.clear()
         await self.budget.open()
         for seq, user_id, _ in await self.store.list_waiting():
             self._queue.push(user_id, seq)
@@ -107,14 +110,23 @@ class JudgeWorker:
             self._heir = asyncio.create_task(self._run_take_over())
 
     async def close(self) -> None:
-        """Stop judging; what has no verdict yet goes on waiting in the ledger. The store must still be open."""
+        """Stop judging for good. The store must still be open."""
+        await self.pause()
+        if self._owns_child:
+            await self._child.close()
+
+    async def pause(self) -> None:
+        """Stop judging; what has no verdict yet goes on waiting in the ledger. The store must still be open.
+
+        The process goes on for other loops, and is there when this one is opened again.
+        """
         self._closing = True
         tasks = [task for task in (self._runner, self._heir, self._isolation, *self._active) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.calls.close()
-        await asyncio.gather(self._isolated.close(), *([self._child.close()] if self._owns_child else []))
+        await self._isolated.close()
         self.budget.close()
         self._waiters.close()
 

@@ -21,53 +21,18 @@ import structlog
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.policies import Policy
-from bandstand.bandit.population import PopulationPrior
-from bandstand.bandit.profile import Profile, StateKey
-from bandstand.bandit.reservoir import Reservoir, compute_capacity, compute_sampling_key
+from bandstand.bandit.reservoir import compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
+from bandstand.learning.prior_pool import PriorPool
 from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
-_PAGE_SIZE, _MAX_LINEAGE = 1000, 100
+_PAGE_SIZE = 1000
 
 log = structlog.get_logger("bandstand")
-
-
-class _Pool:
-    """What is known of one policy's users, and the prior learned from them.
-
-    Attributes:
-        generation: how often the prior was learned; 0 for never.
-        learned_from: the users it was learned from; some may have left the reservoir since.
-        learned_seq: the newest event that the prior knows.
-        seq: the newest event that the reservoir knows.
-        new_rewards: rewards of users in the reservoir since the last refresh.
-        is_reset: somebody left the reservoir since, and the prior is to let go of them at once.
-        lineage: what is kept of earlier generations, the newest last.
-        on_disk: users whom the file names.
-        changed: the reservoir holds what the file does not say.
-    """
-
-    def __init__(self, policy: Policy, secret: bytes) -> None:
-        self.policy = policy
-        self.key: StateKey = (policy.name, policy.schema.name)
-        self.capacity = compute_capacity(policy.sums_width)
-        self.reservoir = Reservoir(self.capacity, secret)
-        self.prior = PopulationPrior.from_base(policy.prior)
-        self.generation = 0
-        self.learned_from: frozenset[str] = frozenset()
-        self.learned_seq = 0
-        self.seq = 0
-        self.new_rewards = 0
-        self.is_reset = False
-        self.learned_at: str | None = None
-        self.checksum: str | None = None
-        self.lineage: list[dict[str, Any]] = []
-        self.on_disk: frozenset[str] = frozenset()
-        self.changed = False
 
 
 class PopulationPriorRefresher:
@@ -95,7 +60,7 @@ class PopulationPriorRefresher:
         self._files = files
         self._schedule = RefitSchedule(refresh_rewards)
         self._clock = clock
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, PriorPool] = {}
         self._refresh_due = asyncio.Event()
         self._loaded = asyncio.Event()
         self._fit_lock = asyncio.Lock()
@@ -107,7 +72,7 @@ class PopulationPriorRefresher:
         """Take up the priors as they were kept, and begin to learn; the store must be open."""
         self._loaded.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
-        self._pools = {policy.name: _Pool(policy, self._store.secret) for policy in self._policies}
+        self._pools = {policy.name: PriorPool(policy, self._store.secret) for policy in self._policies}
         self._store.subscribe_departures(self)
         members = {name: self._load_prior(pool) for name, pool in self._pools.items()}
         self._refresh_task = asyncio.create_task(self._run_refreshes(members))
@@ -155,7 +120,7 @@ class PopulationPriorRefresher:
 
     def build_summary(self) -> dict[str, dict[str, Any]]:
         """Which prior each policy has now: its generation (0 for none yet), and from what it was learned."""
-        return {name: self._build_entry(pool) for name, pool in self._pools.items()}
+        return {name: pool.build_entry() for name, pool in self._pools.items()}
 
     def apply_reward(self, reward: Reward) -> None:
         """Take in what a user has taught, just after they taught it."""
@@ -164,7 +129,7 @@ class PopulationPriorRefresher:
         for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
             pool = self._pools.get(policy.name)
             if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
-                pool.new_rewards += _update_reservoir(pool, profile)
+                pool.new_rewards += pool.update_reservoir(profile)
                 pool.seq = reward.seq
                 pool.changed = True
                 if not self._refresh_due.is_set() and self._is_due(pool):
@@ -226,7 +191,7 @@ class PopulationPriorRefresher:
                 members = [user_id for user_id in user_ids if user_id in pool.reservoir]
                 for user_id in members:
                     profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
-                    _update_reservoir(pool, profile)
+                    pool.update_reservoir(profile)
                 pool.seq, pool.changed = max(pool.seq, seq), True
                 if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
                     await self._fit_prior(pool, cold=True)
@@ -241,7 +206,7 @@ class PopulationPriorRefresher:
             return
         async with self._fit_lock:
             for user_id in list(pool.reservoir):
-                _update_reservoir(pool, await self._store.load_profile(user_id))
+                pool.update_reservoir(await self._store.load_profile(user_id))
             pool.changed = True
             if pool.generation:
                 await self._fit_prior(pool, cold=True)
@@ -254,14 +219,14 @@ class PopulationPriorRefresher:
 
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _is_due(self, pool: _Pool) -> bool:
+    def _is_due(self, pool: PriorPool) -> bool:
         return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(
             pool.prior.rewards, pool.policy.refresh_rewards
         )
 
-    async def _fit_prior(self, pool: _Pool, share: float = 1.0, *, cold: bool = False) -> None:
+    async def _fit_prior(self, pool: PriorPool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""
-        members, seq, pool.new_rewards, pool.is_reset = pool.reservoir.members(), pool.seq, 0, False
+        members, seq = pool.start_refresh(), pool.seq
         earlier = None if cold else pool.prior
         fit = partial(pool.policy.fit_prior, members, earlier, share=share)
         began = time.perf_counter()
@@ -270,12 +235,8 @@ class PopulationPriorRefresher:
         except (ValueError, ArithmeticError):  # numpy's LinAlgError is a ValueError
             log.exception("prior not learned", policy=pool.policy.name, users=len(members))
             return
-        if pool.generation:
-            pool.lineage = [*pool.lineage, self._build_entry(pool)][-_MAX_LINEAGE:]
-        pool.prior, pool.learned_seq, pool.changed = prior, seq, True
-        pool.learned_from = frozenset(members)
-        pool.learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
-        pool.generation += 1
+        learned_at = datetime.fromtimestamp(self._clock(), UTC).isoformat()
+        pool.replace_prior(prior, frozenset(members), seq, learned_at)
         log.info(
             "prior learned",
             policy=pool.policy.name,
@@ -286,32 +247,13 @@ class PopulationPriorRefresher:
         )
         await self._write_prior(pool)
 
-    def _build_entry(self, pool: _Pool) -> dict[str, Any]:
-        return {
-            "generation": pool.generation,
-            "checksum": pool.checksum,
-            "seq": pool.learned_seq,
-            "learned_at": pool.learned_at,
-            "users": pool.prior.users,
-            "rewards": pool.prior.rewards,
-        }
-
-    async def _write_prior(self, pool: _Pool) -> None:
+    async def _write_prior(self, pool: PriorPool) -> None:
         if self._files is None:
             return
-        members, prior, former = frozenset(pool.reservoir), pool.prior, pool.learned_from.difference(pool.reservoir)
-        header = {
-            "schema": pool.policy.schema.name,
-            "schema_hash": pool.policy.schema.hash,
-            "generation": pool.generation,
-            "parent": pool.lineage[-1]["checksum"] if pool.lineage else None,
-            "seq": pool.learned_seq,
-            "learned_at": pool.learned_at,
-            "lineage": pool.lineage,
-        }
-        files, name = self._files, pool.policy.name
+        files, name, header, prior = self._files, pool.policy.name, pool.build_header(), pool.prior
+        members, former = frozenset(pool.reservoir), pool.learned_from.difference(pool.reservoir)
 
-        def write() -> str:
+        def write() -> str:  # in the thread, because there may be many numbers
             return files.write(
                 name, {**header, **prior.to_json(), "members": sorted(members), "former": sorted(former)}
             )
@@ -323,36 +265,24 @@ class PopulationPriorRefresher:
             return
         pool.on_disk, pool.changed = members | former, False
 
-    def _load_prior(self, pool: _Pool) -> list[str] | None:
+    def _load_prior(self, pool: PriorPool) -> list[str] | None:
         """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
-        document = None if self._files is None else self._files.load(pool.policy.name)
-        if document is None:
+        if self._files is None or (document := self._files.load(pool.policy.name)) is None:
             return None
         try:
-            members, former = ([str(user_id) for user_id in document[key]] for key in ("members", "former"))
-            if document["schema_hash"] == pool.policy.schema.hash:
-                pool.prior = PopulationPrior.from_json(document)
-                pool.generation = int(document["generation"])
-                pool.seq = pool.learned_seq = int(document["seq"])
-                pool.learned_at = document["learned_at"]
-                pool.checksum = document["checksum"]
-                pool.lineage = list(document["lineage"])
+            return pool.load_document(document)
         except (ValueError, KeyError, TypeError):
-            self._files.set_aside(pool.policy.name)  # type: ignore[union-attr]  # it was read from there
+            self._files.set_aside(pool.policy.name)
             return None
-        pool.on_disk = frozenset([*members, *former])
-        if pool.generation:
-            pool.learned_from = pool.on_disk
-        return members
 
-    async def _fill_reservoir(self, pool: _Pool, members: list[str] | None) -> None:
+    async def _fill_reservoir(self, pool: PriorPool, members: list[str] | None) -> None:
         """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
         began = self._store.next_seq(self._clock())
         try:
             for user_id in members if members is not None else await self.select_sample(pool.capacity):
                 profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
                 if user_id not in pool.reservoir:
-                    _update_reservoir(pool, profile)
+                    pool.update_reservoir(profile)
                     pool.seq = max(pool.seq, profile.seq)
                 await asyncio.sleep(0)
             revoked = pool.generation > 0 and await self._store.has_revocations_since(pool.learned_seq)
@@ -384,15 +314,6 @@ class PopulationPriorRefresher:
             page = await self._store.list_users("", after, _PAGE_SIZE)
             yield page.users
             after = page.next
-
-
-def _update_reservoir(pool: _Pool, profile: Profile) -> bool:
-    """Hand a user's newest sums to the reservoir; tells whether they are in it. Who has none left is let go of."""
-    state = profile.policies.get(pool.key)
-    if state is None or state.ridge is None:
-        pool.reservoir.remove(profile.user_id)
-        return False
-    return pool.reservoir.add(profile.user_id, state.ridge)
 
 
 def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:

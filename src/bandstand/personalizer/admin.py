@@ -59,14 +59,18 @@ class AdminCalls:
 
     async def get_policy(self, request: PersonalizerRequest) -> ForeignResponse:
         """``GET …/configurations/policy``."""
-        asked = read_policy(self._loop.definition)
-        default = (self._loop.policy.name, build_default_arguments(get_exploration(self._loop.policy)))
-        return _answer_policy(request, *(asked or default))
+        return _answer_policy(request, *self._get_policy())
+
+    def _get_policy(self) -> tuple[str, str]:
+        """Its name and its arguments, as they were asked for, or as they would be."""
+        policy = self._loop.policy
+        return read_policy(self._loop.definition) or (policy.name, build_default_arguments(get_exploration(policy)))
 
     async def put_policy(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/configurations/policy``."""
         asked = PolicyArguments.parse_body(await request.read_object("InvalidPolicyContract"))
-        await self.change_policy(asked, request.inner.client)
+        if (asked.name, asked.text) != self._get_policy():  # to put back what was got changes nothing in any loop
+            await self.change_policy(asked, request.inner.client)
         return _answer_policy(request, asked.name, asked.text)
 
     async def reset_policy(self, request: PersonalizerRequest) -> ForeignResponse:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from bandstand.api.asgi.foreign_wire import ForeignResponse
 from bandstand.api.problems import TooLargeError
 from bandstand.bandit.loop_definition import EVERYBODY
-from bandstand.errors import InvalidRequestError, LoopRefusedError, UnsupportedByEngineError
+from bandstand.errors import InvalidRequestError, UnsupportedByEngineError
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError, build_headers
 from bandstand.personalizer.loop import PersonalizerLoop
@@ -84,9 +84,6 @@ class ResourceCalls:
             await self._loop.run_closed(lambda: model.replace(sources, now=now, client=client))
         except InvalidRequestError as error:
             raise PersonalizerError(400, "InvalidModelImportFormat", error.detail) from None
-        except LoopRefusedError as error:
-            message = f"{error.detail}; make a loop (PUT /loops/NAME), or stop it and run `bandstand state import`"
-            raise PersonalizerError(503, "OperationNotAllowed", message) from None
         return request.answer(204)
 
     async def reset_model(self, request: PersonalizerRequest) -> ForeignResponse:

@@ -95,16 +95,25 @@ class AttentionList:
             self._refreshing = None
 
 
-async def load_items(deployment: ServiceContext, sight: ConsoleSource | None = None) -> Sequence[AttentionItem]:
-    """What needs attention now; without a look into the ledger, nothing of what gets picked."""
+async def load_items(
+    deployment: ServiceContext, sight: ConsoleSource | None = None, picks: Sequence[LoggedPick] | None = None
+) -> Sequence[AttentionItem]:
+    """What needs attention now.
+
+    Args:
+        deployment: where.
+        sight: its ledger; without, nothing is said of what gets picked.
+        picks: the newest, where they have been read already.
+    """
     status = deployment.store.status()
     found = [*find_store_items(status), *_find_closed_loops(deployment)]
     if status.state != "ready":  # there is nothing to read from, and /ready says so
         return found
     with suppress(StorageUnavailableError):
         found += find_loop_items(await load_loop_health(deployment, _DAYS))
-        if sight is not None:
-            found += find_pick_items(await sight.list_picks())
+        if picks is None and sight is not None:
+            picks = await sight.list_picks()
+        found += find_pick_items(picks or ())
         if deployment.judge_worker is not None:
             found += find_judge_items(await load_coverage(deployment.judge_worker))
     return found

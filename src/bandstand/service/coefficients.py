@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandstand.service.context import ServiceContext
+from bandstand.service.likings import Liking, list_likings
 
 _NORMAL_QUANTILE = 1.959963984540054
 """Half the width of a 95 % interval, in standard deviations of a normal distribution."""
@@ -23,7 +24,7 @@ class Coefficient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyCoefficients:
-    """What one policy has learned about a user, and what it has counted."""
+    """What one policy has learned about a user, and what it has counted; ``likings`` hold it against a stranger."""
 
     policy: str
     active: bool
@@ -32,6 +33,7 @@ class PolicyCoefficients:
     reward_count: int
     mean_reward: float | None
     features: Sequence[Coefficient]
+    likings: Sequence[Liking]
 
 
 async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[PolicyCoefficients]:
@@ -47,12 +49,14 @@ async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[Po
         state = profile.policies.get((policy.name, policy.schema.name))
         if state is None:
             continue
-        posterior = state.get_posterior(deployment.get_prior(policy, user_id), now)
+        prior = deployment.get_prior(policy, user_id)
+        posterior = state.get_posterior(prior, now)
         variances = np.maximum(np.diagonal(posterior.covariance, axis1=-2, axis2=-1), 0.0)
         half = _NORMAL_QUANTILE * np.sqrt(np.broadcast_to(variances, policy.schema.shape)).ravel()
         means = np.broadcast_to(
             posterior.mean, policy.schema.shape
         ).ravel()  # before the first reward, one for all blocks
+        stranger = np.broadcast_to(prior.mean, policy.schema.shape).ravel()
         found.append(
             PolicyCoefficients(
                 policy=policy.name,
@@ -67,6 +71,7 @@ async def list_coefficients(deployment: ServiceContext, user_id: str) -> list[Po
                         policy.schema.weight_labels, means.tolist(), half.tolist(), strict=True
                     )
                 ],
+                likings=list_likings(policy.schema, means - stranger, posterior.covariance),
             )
         )
     return sorted(found, key=lambda each: not each.active)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import overload
 
@@ -56,6 +56,7 @@ class ServiceContext:
         score_when_full: answer ``/score`` without logging while the disk is full, instead of refusing.
         strict_features: refuse features that no schema reads.
         list_closed_loops: gives other loops that take no requests, and why.
+        load_definition: gives what the loop is now, where other processes may have changed it.
         reward_settings: how rewards count.
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
@@ -87,6 +88,7 @@ class ServiceContext:
     strict_features: bool = False
     definition: LoopDefinition = field(default_factory=lambda: LoopDefinition(name=DEFAULT_LOOP))
     list_closed_loops: Callable[[], Mapping[str, str]] = dict
+    load_definition: Callable[[], Awaitable[LoopDefinition | None]] | None = None
     reward_settings: RewardSettings = CONTRACT
     clock: Callable[[], float] = time.time
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
@@ -160,10 +162,13 @@ class ServiceContext:
         self.store.subscribe(self.refresh)
 
     async def refresh(self) -> None:
-        """Take up which policy was made active, and what a launch has come to; another process may have done so.
+        """Take up which policy was made active, what a launch has come to, and how the loop learns.
+
+        Another process may have changed each of them.
 
         Raises:
-            ConfigurationError: what was promoted last is not configured here, or not any more.
+            ConfigurationError: what was promoted last is not configured here, or not any more; or no baseline is that
+                the mode needs.
         """
         self.promotions = await self.store.list_promotions()
         self.launches = list(await self.store.list_launches())
@@ -178,6 +183,9 @@ class ServiceContext:
         elif self.pinned_by is None:
             self.active_policy = self.default_policy
         self.apply_launch()
+        if self.load_definition is not None and (definition := await self.load_definition()) is not None:
+            self.follow_definition(definition)
+        self._run_shadows_of(self.mode)
 
     def apply_launch(self) -> None:
         """Split the users as the newest launch has it; where a setting says who serves, it waits."""
@@ -230,7 +238,22 @@ class ServiceContext:
         if serves_baseline and self._find_baseline() is None:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
         await self._set_shadows(definition.mode)
-        self.definition, self.serves_baseline = definition, serves_baseline
+        self._take_definition(definition)
+
+    def follow_definition(self, definition: LoopDefinition) -> None:
+        """Go on as another process has the loop learn: what it is besides takes a new start.
+
+        Raises:
+            ConfigurationError: the mode needs a baseline that is not configured here.
+        """
+        definition = definition.apply_to(self.definition)
+        if definition.mode != "online" and self._find_baseline() is None:
+            raise ConfigurationError(f"another process has set the mode {definition.mode}, and no baseline is here")
+        self._take_definition(definition)
+        self._run_shadows_of(definition.mode)
+
+    def _take_definition(self, definition: LoopDefinition) -> None:
+        self.definition, self.serves_baseline = definition, definition.mode != "online"
         self.reward_settings = definition.rewards
         if self.judge_worker is not None:
             self.judge_worker.conclusions.teaches = definition.mode != "logging"
@@ -247,6 +270,10 @@ class ServiceContext:
     async def _set_shadows(self, mode: LearningMode) -> None:
         names = self._list_shadows(mode)
         await self.store.set_shadows([self.policy_refs[name] for name in names])
+        self._run_shadows_of(mode)
+
+    def _run_shadows_of(self, mode: LearningMode) -> None:
+        names = self._list_shadows(mode)
         if names != ([] if self.shadows is None else [policy.name for policy in self.shadows.policies]):
             self.close_shadows()
             self._run_shadows(names)

@@ -24,6 +24,8 @@ _MAX_SHAPES = 512
 _MIN_REQUESTS = 20
 """Before something is said to be missing, or always the same."""
 _SHARE_ALIKE = 0.95
+_MIN_OPEN_REQUESTS = 200
+_SHARE_UNSEEN = 0.2
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,63}", re.ASCII)
 _OTHER = "(other)"
 _REQUEST_NAMES = frozenset({"user_id", "candidates", "context", "decision_id", "ranking", "exclude", "defer"})
@@ -75,6 +77,25 @@ class PolicyContrast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenHealth:
+    """How the values of a policy's open feature met its columns.
+
+    Attributes:
+        met: values, however often, of every request.
+        unseen: of them, those that had not been met before.
+        distinct: different values that are remembered.
+        colliding: remembered values that share their column with another one of their side.
+    """
+
+    policy: str
+    met: int
+    unseen: int
+    distinct: int
+    columns: int
+    colliding: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureReport:
     """What came since the start.
 
@@ -89,6 +110,7 @@ class FeatureReport:
     unread: Sequence[UnreadField]
     fields: Sequence[ReadField]
     contrasts: Sequence[PolicyContrast]
+    tokens: Sequence[TokenHealth]
     warnings: Sequence[str]
 
 
@@ -194,7 +216,8 @@ class FeatureHealth:
     def merge(self, other: "FeatureHealth") -> None:
         """Take in what another process has counted, of the same catalogue.
 
-        Which names are kept where there are too many, and who was looked at, is each process's own.
+        Which names are kept where there are too many, who was looked at, and how open features met their columns, is
+        each process's own.
         """
         self.requests += other.requests
         self.looked_at += other.looked_at
@@ -224,15 +247,23 @@ class FeatureHealth:
             PolicyContrast(policy=name, requests=counts.contrasted, alike=counts.alike)
             for name, counts in sorted(self._policies.items())
         ]
+        tokens = [each for name, counts in sorted(self._policies.items()) for each in _list_tokens(name, counts)]
         warnings = [each.sentence for each in unread if each.where != "request"]
         for name, counts in sorted(self._policies.items()):
             warnings += _describe_policy(name, counts)
+        warnings += [
+            f"{each.unseen:,} of the {each.met:,} values that {each.policy} met had never been met before: what is "
+            "another in each request, such as an id or a time, teaches nothing."
+            for each in tokens
+            if self._policies[each.policy].requests >= _MIN_OPEN_REQUESTS and each.unseen >= _SHARE_UNSEEN * each.met
+        ]
         return FeatureReport(
             requests=self.requests,
             looked_at=self.looked_at,
             unread=unread,
             fields=fields,
             contrasts=contrasts,
+            tokens=tokens,
             warnings=warnings,
         )
 
@@ -277,6 +308,22 @@ def _list_fields(policy: str, counts: _PolicyCounts) -> list[ReadField]:
         )
         for where, fields, of in parts
         for name in fields
+    ]
+
+
+def _list_tokens(policy: str, counts: _PolicyCounts) -> list[TokenHealth]:
+    found = counts.schema.count_tokens()
+    if found is None:
+        return []
+    return [
+        TokenHealth(
+            policy=policy,
+            met=found.met,
+            unseen=found.unseen,
+            distinct=found.distinct,
+            columns=found.columns,
+            colliding=found.colliding,
+        )
     ]
 
 

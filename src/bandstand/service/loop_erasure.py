@@ -20,6 +20,12 @@ async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureRe
         OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and goes on at the next start, or
             when it is asked for again.
     """
+    await loops.refresh()
+    async with loops.get(DEFAULT_LOOP).gate.pass_through():
+        return await _erase_everywhere(loops, user_id, client)
+
+
+async def _erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureReceipt:
     default = loops.get(DEFAULT_LOOP).deployment
     if len(loops) == 1:
         return await users.erase(default, user_id, client)
@@ -40,21 +46,22 @@ async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureRe
 
 async def resume_erasures(loops: Loops) -> None:
     """Go on with what a process that died had begun."""
-    for user_id, client in await loops.get(DEFAULT_LOOP).deployment.store.list_erasure_notes():
-        await erase_everywhere(loops, user_id, client)
+    default = loops.get(DEFAULT_LOOP)
+    async with default.gate.pass_through():
+        for user_id, client in await default.deployment.store.list_erasure_notes():
+            await erase_everywhere(loops, user_id, client)
 
 
 async def _erase_in(loop: ManagedLoop, loops: Loops, user_id: str, client: str) -> ErasureReceipt | None:
     """The receipt of one loop; ``None`` where it is not open."""
-    while not loop.gate.is_open:
-        await loop.gate.wait_open()
-    if loop.runtime is None:
-        is_gone = all(other is not loop for other in loops)
-        return ErasureReceipt(erased={}, unreachable=()) if is_gone else None
-    with loop.gate.enter():
+    async with loop.gate.pass_through():
+        if loop.runtime is None:
+            is_gone = all(other is not loop for other in loops)
+            return ErasureReceipt(erased={}, unreachable=()) if is_gone else None
         try:
             return await users.erase(loop.deployment, user_id, client)
         except StorageUnavailableError:
+            await loops.refresh()
             if all(other is not loop for other in loops):
                 return ErasureReceipt(erased={}, unreachable=())
             raise

@@ -26,26 +26,50 @@ class LoopGate:
         """Whether nobody has to wait."""
         return self._opened.is_set()
 
+    @property
+    def is_passed(self) -> bool:
+        """Whether who asks is inside."""
+        return id(self) in _inside.get()
+
     async def wait_open(self) -> None:
         """Wait until nobody has to."""
         await self._opened.wait()
 
+    def count_in(self) -> None:
+        """Be inside, without being known there; the gate must be open, and no await between the two."""
+        self._count += 1
+
+    def count_out(self) -> None:
+        """Be outside again."""
+        self._count -= 1
+        self._left.set()
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be inside; the gate must be open, and no await between the two."""
-        self._count += 1
+        self.count_in()
         token = _inside.set(_inside.get() | {id(self)})
         try:
             yield
         finally:
             _inside.reset(token)
-            self._count -= 1
-            self._left.set()
+            self.count_out()
+
+    @asynccontextmanager
+    async def pass_through(self) -> AsyncIterator[None]:
+        """Be inside, once the gate is open; who is inside already need not wait."""
+        if self.is_passed:
+            yield
+            return
+        while not self.is_open:
+            await self.wait_open()
+        with self.enter():
+            yield
 
     @asynccontextmanager
     async def close(self) -> AsyncIterator[None]:
         """Let nobody in, and wait for a while for those inside; who asks may be one of them."""
-        own = int(id(self) in _inside.get())
+        own = int(self.is_passed)
         self._opened.clear()
         try:
             with suppress(TimeoutError):

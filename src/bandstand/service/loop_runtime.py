@@ -25,30 +25,50 @@ class LoopRuntime(Protocol):
     async def close(self) -> None:
         """Commit what was accepted and let go."""
 
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
 
-ComposeLoop = Callable[[LoopDefinition], LoopRuntime]
-"""Joins the parts of a loop; it blocks for some hundred milliseconds, and raises ConfigurationError."""
+        Raises:
+            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+        """
 
 
-class LoopFiles(Protocol):
-    """Where the states of loops are."""
+ComposeLoop = Callable[[LoopDefinition, str | None], LoopRuntime]
+"""Joins the parts of a loop over the place of its state; it blocks for some hundred milliseconds, and raises
+ConfigurationError, or UnsupportedByEngineError."""
 
-    def is_taken(self, name: str) -> bool:
-        """Whether there is a state of that name."""
 
-    def discard(self, name: str) -> None:
+class LoopPlaces(Protocol):
+    """Where the states of loops are.
+
+    Attributes:
+        are_shared: whether other processes serve the same loops, and make, change and delete them.
+    """
+
+    are_shared: bool
+
+    async def claim(self, name: str) -> str | None:
+        """The place for the state of a new loop; ``None`` for one that is named as the loop.
+
+        Raises:
+            LoopRefusedError: there is a state of that name.
+            UnsupportedByEngineError: there can be none.
+        """
+
+    async def discard(self, name: str, place: str | None) -> None:
         """Delete the state of a loop; again does nothing."""
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """Finish what a process that died was deleting."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ManagedLoop:
     """A loop of the service.
 
     Attributes:
         definition: what it is.
+        place: what holds its state, where that is not named as the loop.
         changed_at: when it was last changed or made, seconds since the epoch; ``None`` for the default one as it began.
         changed_by: name of the API key that did so.
         runtime: what serves it; ``None`` while nothing does.
@@ -57,6 +77,7 @@ class ManagedLoop:
     """
 
     definition: LoopDefinition
+    place: str | None = None
     changed_at: float | None = None
     changed_by: str | None = None
     runtime: LoopRuntime | None = None

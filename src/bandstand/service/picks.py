@@ -116,8 +116,10 @@ async def load_pick_report(sight: ConsoleSource, limit: int, *, shows_content: b
     return await asyncio.to_thread(build_pick_report, picks, limit, shows_content=shows_content)
 
 
-def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True) -> PickReport:
-    """What picks say, newest first; see :func:`load_pick_report`."""
+def build_pick_report(
+    picks: Sequence[LoggedPick], limit: int, *, shows_content: bool = True, shows_features: bool = True
+) -> PickReport:
+    """What picks say, newest first, as :func:`load_pick_report` has it; ``shows_features`` with their values."""
     people: dict[int, int] = {}
     outcomes = _Outcomes(
         np.array([each.reward or 0.0 for each in picks], dtype=np.float64),
@@ -125,7 +127,7 @@ def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content:
         np.array([people.setdefault(each.uid, len(people)) for each in picks], dtype=np.intp),
     )
     every = np.ones(len(picks), dtype=np.bool_)
-    items = _build_table(outcomes, [(at, each.candidate.tip_id) for at, each in enumerate(picks)], limit)
+    items = _build_table(outcomes, [each.candidate.tip_id for each in picks], limit)
     mean_reward, _ = _compare(outcomes, every)
     return PickReport(
         sentence=_describe(len(picks), items),
@@ -135,46 +137,58 @@ def build_pick_report(picks: Sequence[LoggedPick], limit: int, *, shows_content:
         rewarded=int(outcomes.is_rewarded.sum()),
         mean_reward=mean_reward,
         items=items,
-        sources=_build_table(
-            outcomes, [(at, each.candidate.source or _NO_SOURCE) for at, each in enumerate(picks)], limit
-        ),
-        features=_build_features(outcomes, picks, limit) if shows_content else {},
+        sources=_build_table(outcomes, [each.candidate.source or _NO_SOURCE for each in picks], limit),
+        features=_build_features(outcomes, picks, limit) if shows_content and shows_features else {},
         content_withheld=not shows_content,
     )
 
 
 def _build_features(outcomes: _Outcomes, picks: Sequence[LoggedPick], limit: int) -> dict[str, PickTable]:
-    values = defaultdict[str, list[tuple[int, Value]]](list)
+    places, values = defaultdict[str, list[int]](list), defaultdict[str, list[Value]](list)
     for at, each in enumerate(picks):
         for name, value in each.candidate.features:
-            values[name].append((at, value))
+            places[name].append(at)
+            values[name].append(value)
     values.pop(CONTENT, None)
-    common = Counter({name: len(pairs) for name, pairs in values.items()}).most_common(MAX_TABLES)
-    return {name: _build_table(outcomes, values[name], limit) for name in sorted(name for name, _ in common)}
+    common = Counter({name: len(found) for name, found in values.items()}).most_common(MAX_TABLES)
+    return {
+        name: _build_table(outcomes, values[name], limit, places[name]) for name in sorted(name for name, _ in common)
+    }
 
 
-def _build_table(outcomes: _Outcomes, pairs: Sequence[tuple[int, Value]], limit: int) -> PickTable:
-    """The groups of picks by a value: pairs of a pick's place and the value; a pick may have several."""
-    named, in_order = _name_values(pairs)
-    counts = Counter(name for _, name in named)
-    names = in_order or [name for name, _ in counts.most_common(limit)]
-    places: dict[str, list[int]] = {name: [] for name in names}
-    rest: list[int] = []
-    for at, name in named:
-        places.get(name, rest).append(at)
-    left_out = len(counts) - len(names)
+def _build_table(
+    outcomes: _Outcomes, values: Sequence[Value], limit: int, places: Sequence[int] | None = None
+) -> PickTable:
+    """The groups of picks by a value.
+
+    Args:
+        outcomes: of all picks.
+        values: of picks; one may have several.
+        limit: groups.
+        places: whose each value is; all of them in their order if left out.
+    """
+    at = np.arange(len(values)) if places is None else np.array(places, dtype=np.intp)
+    codes, code_of, in_order = _encode_values(values)
+    counts = np.bincount(codes, minlength=len(code_of)).tolist()
+    names = in_order or sorted(code_of, key=lambda name: -counts[code_of[name]])[:limit]
+    groups = [_build_group(outcomes, name, at[codes == code_of.get(name, -1)]) for name in names]
+    left_out = [code for name, code in code_of.items() if name not in set(names)]
     return PickTable(
-        groups=[_build_group(outcomes, name, places[name]) for name in names],
-        distinct=len(counts),
-        others=_build_group(outcomes, f"{left_out:,} others", rest) if left_out else None,
+        groups=groups,
+        distinct=len(code_of),
+        others=_build_group(outcomes, f"{len(left_out):,} others", at[np.isin(codes, left_out)]) if left_out else None,
     )
 
 
-def _name_values(pairs: Sequence[tuple[int, Value]]) -> tuple[list[tuple[int, str]], list[str]]:
-    """Each value in words, many different numbers as ranges; and the names of numbers in their order, if all are."""
-    numbers = sorted({value for _, value in pairs if isinstance(value, float)})
+def _encode_values(values: Sequence[Value]) -> tuple[Indices, dict[str, int], list[str]]:
+    """A number for each value, the number of each name, and the names in the order of numbers, if all values are such.
+
+    Different numbers that are many have the name of their range.
+    """
+    distinct = dict.fromkeys(values)
+    numbers = sorted(value for value in distinct if isinstance(value, float))
     if len(numbers) > _MAX_SINGLE:
-        given = np.array([value for _, value in pairs if isinstance(value, float)])
+        given = np.array([value for value in values if isinstance(value, float)])
         edges = sorted({float(each) for each in np.quantile(given, np.linspace(0, 1, _RANGES + 1), method="lower")})
         names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
         inner = edges[1:-1]  # a value on an edge belongs above it, but for the last
@@ -183,14 +197,18 @@ def _name_values(pairs: Sequence[tuple[int, Value]]) -> tuple[list[tuple[int, st
     else:
         words = {number: f"{number:g}" for number in numbers}
         names = list(words.values())
-    named = [(at, words[value] if isinstance(value, float) else value) for at, value in pairs]
-    is_number = all(isinstance(value, float) for _, value in pairs)
-    return named, list(dict.fromkeys(names)) if is_number else []
+    code_of: dict[str, int] = {}
+    codes = {
+        value: code_of.setdefault(words[value] if isinstance(value, float) else value, len(code_of))
+        for value in distinct
+    }
+    encoded = np.fromiter(map(codes.__getitem__, values), np.intp, len(values))
+    return encoded, code_of, list(dict.fromkeys(names)) if len(numbers) == len(distinct) else []
 
 
-def _build_group(outcomes: _Outcomes, name: str, places: Sequence[int]) -> PickGroup:
+def _build_group(outcomes: _Outcomes, name: str, places: Indices) -> PickGroup:
     inside = np.zeros(len(outcomes.rewards), dtype=np.bool_)
-    inside[np.array(places, dtype=np.intp)] = True
+    inside[places] = True
     mean_reward, difference = _compare(outcomes, inside)
     picks = int(inside.sum())
     return PickGroup(

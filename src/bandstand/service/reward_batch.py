@@ -24,6 +24,7 @@ from bandstand.service.request_identity import hash_reward_request
 from bandstand.store.outcomes import watch
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
+from bandstand.store.tables.windows import LOGGING_ONLY
 
 
 class RewardingContext(Protocol):
@@ -94,7 +95,7 @@ class RewardBatch:
                 each.conclude(None, reward)
                 continue
             if self._deployment.mode == "logging":
-                reward.applied, reward.reason = False, "logging_only"
+                reward.applied, reward.reason = False, LOGGING_ONLY
             try:
                 outcome = self._deployment.store.reward(reward)
             except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)

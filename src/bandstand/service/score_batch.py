@@ -14,6 +14,7 @@ import numpy as np
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
 from bandstand.bandit.eligibility import Indices, find_eligible
+from bandstand.bandit.loop_definition import LearningMode
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.reward_settings import RewardSettings
@@ -44,6 +45,10 @@ class ScoringContext(Protocol):
     @property
     def clock(self) -> Callable[[], float]:
         """Seconds since the epoch."""
+
+    @property
+    def mode(self) -> LearningMode:
+        """How the loop learns."""
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
@@ -225,19 +230,25 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
             tries=each.tries,
+            request=each.request,
             excluded=excluded,
-            window=_build_window(deployment.reward_settings, each.request, ts),
+            window=_build_window(deployment.reward_settings, each.request, ts, teaches=deployment.mode != "logging"),
         )
         for row, each in enumerate(asked)
     ]
 
 
-def _build_window(settings: RewardSettings, request: Mapping[str, Any], ts: float) -> RewardWindow | None:
-    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever."""
+def _build_window(
+    settings: RewardSettings, request: Mapping[str, Any], ts: float, *, teaches: bool
+) -> RewardWindow | None:
+    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever.
+
+    Silence teaches nothing where nothing does.
+    """
     held = bool(request.get("defer"))
     if settings.window is None:
         return RewardWindow(held) if held else None
-    return RewardWindow(held, ts + settings.window, settings.default_reward)
+    return RewardWindow(held, ts + settings.window, settings.default_reward if teaches else None)
 
 
 def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:

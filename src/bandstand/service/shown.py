@@ -7,7 +7,15 @@ from bandstand.errors import FieldError, InvalidRequestError
 from bandstand.service.context import format_time
 from bandstand.store.records import LAST_SEQ, first_seq_at, to_time
 from bandstand.store.tables.console_queries import ConsoleSource
-from bandstand.store.tables.shown import Among, DecisionPage, DecisionSearch, FoundCandidate, FoundDecision, split_words
+from bandstand.store.tables.shown import (
+    MAX_SEARCHED,
+    Among,
+    DecisionPage,
+    DecisionSearch,
+    FoundCandidate,
+    FoundDecision,
+    split_words,
+)
 from bandstand.times import parse_bound
 
 MAX_WORDS = 10
@@ -97,6 +105,7 @@ async def find_decisions(
     *,
     before: int = LAST_SEQ,
     limit: int = 50,
+    scanned: int = MAX_SEARCHED,
     shows_content: bool = True,
 ) -> DecisionMatches:
     """Decisions that fit, newest first, among a bounded number of them.
@@ -106,12 +115,13 @@ async def find_decisions(
         question: what to look for.
         before: where the page before says to look on.
         limit: how many.
+        scanned: among how many decisions.
         shows_content: with contents.
 
     Raises:
         InvalidRequestError: the question cannot be asked so.
     """
-    found = await sight.search_decisions(parse_question(question), before, limit)
+    found = await sight.search_decisions(parse_question(question), before, limit, scanned)
     return build_matches(found, shows_content=shows_content)
 
 

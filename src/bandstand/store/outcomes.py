@@ -76,6 +76,20 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
+def settle_with(coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
+    """Settle an outcome with what comes of a coroutine, which runs in a task of its own."""
+
+    async def settle() -> None:
+        try:
+            value = await coroutine
+        except BaseException as error:  # noqa: BLE001 (whoever waits must hear of it)
+            outcome.settle(None, error)
+        else:
+            outcome.settle(value, None)
+
+    run(settle())
+
+
 def make_callback(future: "asyncio.Future[T]") -> OutcomeCallback[T]:
     """The callback that settles a future, unless whoever waited has gone."""
 

@@ -307,8 +307,23 @@ class DeploymentLog(Protocol):
 class LoopLog(Protocol):
     """Loops beside the default one, which are in its log; and erasures that go over all of them."""
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        """Log that a loop was made, changed or deleted, synced."""
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        """Log that a loop was made, changed or deleted, synced.
+
+        Args:
+            change: not numbered yet.
+            after: event number of the newest change that it rests on, 0 for none; ``None`` for whatever there is.
+
+        Returns:
+            It, numbered.
+
+        Raises:
+            MovedError: another process has logged one since; nothing was logged.
+        """
+
+    async def announce_change(self) -> None:
+        """Have every process see what this loop is now, before it decides in it again."""
+        return  # of a store of one process: there is no other
 
     async def list_loop_changes(self) -> list[LoopChange]:
         """Every change of a loop, the oldest first."""

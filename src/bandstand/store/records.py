@@ -1,5 +1,6 @@
 """The nouns of the ledger: what was decided, what was rewarded, and the names they go by."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -149,6 +150,7 @@ class Decision:
         pick: index of the picked candidate.
         seed: the uniform draw in [0, 1) that picked it; below ``floor`` it explored.
         body: the request as it came (raw context and candidates).
+        request: the same as it was read, as long as it is not logged; ``None`` where nobody holds it.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
@@ -192,6 +194,7 @@ class Decision:
     parts: PartSums = NO_PARTS
     part_seq: int = 0
     tries: int = 0
+    request: Mapping[str, Any] | None = None
 
     @property
     def person(self) -> str:
@@ -257,4 +260,5 @@ class StoreStatus:
     quarantined: int = 0
     last_error: str | None = None
     disk_is_full: bool = False
+    disk_free: int | None = None  # bytes; None where the ledger is on no disk of ours
     details: dict[str, Any] = field(default_factory=dict)

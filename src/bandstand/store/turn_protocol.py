@@ -1,6 +1,6 @@
 """What a store promises of turns: those that wait for a judge, and what is made of them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from bandstand.store.records import Decision
@@ -14,6 +14,13 @@ from bandstand.store.tables.judgements import (
     TurnPage,
     TurnTotals,
 )
+
+TEACHING_WINDOW_S = 3600.0
+"""Seconds in which one user's turns may teach so much and no more."""
+
+AllowUpdate = Callable[[Sequence[float] | None], bool]
+"""Whether one more turn of a user may teach, given when turns of theirs have lately; ``None`` where no other process
+could have had one teach."""
 
 
 class TurnQueue(Protocol):
@@ -81,7 +88,7 @@ class JudgementLog(Protocol):
     """What is made of turns."""
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit.
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from bandstand.store.protocol import MovedError
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.testing.memory_events import MemoryEvents
@@ -27,9 +28,12 @@ class MemoryLoops:
         """Every change of the active policy, the oldest first."""
         return list(self._promotions)
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        """Log that a loop was made, changed or deleted."""
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        """Log that a loop was made, changed or deleted, if ``after`` is the newest such change."""
+        if after not in {None, max((each.seq for each in self._loop_changes), default=0)}:
+            raise MovedError("another has changed the loops meanwhile")
         self._loop_changes.append(replace(change, seq=self._events.sequence.next(change.ts)))
+        return self._loop_changes[-1]
 
     async def list_loop_changes(self) -> list[LoopChange]:
         """Every change of a loop, the oldest first."""

@@ -40,6 +40,7 @@ from bandstand.store.tables.reactions import LoggedReaction
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import AllowUpdate
 from bandstand.testing.memory_deployment import MemoryDeployment
 from bandstand.testing.memory_events import MemoryEvents
 from bandstand.testing.memory_gains import MemoryGains
@@ -354,7 +355,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, Store):
         return await self._turns.load_spending(day)
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit."""
         return await self._turns.apply_conclusion(judgement, conclusion, allow_update=allow_update)

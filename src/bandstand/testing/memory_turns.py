@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from bandstand.store.tables.judgements import (
 )
 from bandstand.store.tables.updates import encode_rewarded_features
 from bandstand.store.tables.windows import LATE, is_too_late, require_activated
+from bandstand.store.turn_protocol import AllowUpdate
 from bandstand.testing.memory_events import MemoryEvents, MemoryUser
 
 _QUOTED_FIELDS = {"rationale": "", "raw": None}
@@ -135,7 +136,7 @@ class MemoryTurns:
     # ── what is made of them ──────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         """Log what is made of a judgement, teach it, and take back what it taught before."""
         events = self._events
@@ -163,7 +164,7 @@ class MemoryTurns:
         judgement: JudgedTurn,
         conclusion: Conclusion,
         decision: Decision | None,
-        allow_update: Callable[[], bool],
+        allow_update: AllowUpdate,
     ) -> tuple[JudgementState, str | None, Reward | None]:
         """How the judgement stands where it would teach, and the reward that it gives."""
         first = judgement.reward_seq is None
@@ -175,7 +176,7 @@ class MemoryTurns:
             return "withheld", "expired", None
         if decision is not None and first and is_too_late(decision, judgement.ts):
             return "withheld", LATE, None
-        if not forgotten and not allow_update():
+        if not forgotten and not allow_update(None):
             return "withheld", "influence_cap", None
         if decision is not None and first:
             if decision.reward is not None:

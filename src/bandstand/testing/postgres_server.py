@@ -19,7 +19,7 @@ _USERS = ("postgres", "nobody")
 def find_programs() -> Path | None:
     """The folder of the newest PostgreSQL on this machine."""
     if (found := shutil.which("postgres")) is not None:
-        return Path(found).parent
+        return Path(found).resolve().parent
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
@@ -29,9 +29,12 @@ class PostgresServer:
     Args:
         folder: an empty one that its user may write to.
         settings: of ``postgresql.conf``.
+        primary: whose standby it is to be, by the name ``standby``; that must run.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, str] | None = None, primary: "PostgresServer | None" = None
+    ) -> None:
         self.folder = folder
         programs = find_programs()
         if programs is None:
@@ -49,6 +52,10 @@ class PostgresServer:
         }
         if self._user is not None:
             shutil.chown(folder, self._user)
+        if primary is not None:
+            source = f"host={primary.folder} user=bandstand application_name=standby"
+            self._run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast")
+            return
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "bandstand", "-N", "--locale=C", "-E", "UTF8")
 
     def start(self) -> None:
@@ -57,6 +64,10 @@ class PostgresServer:
         self._run(
             "pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start"
         )
+
+    def promote(self) -> None:
+        """Let a standby take writes."""
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "promote")
 
     def stop(self) -> None:
         """Stop it at once."""
@@ -100,17 +111,20 @@ class PostgresServer:
 
 
 @contextmanager
-def run_server(settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A server for the block."""
+def run_server(
+    settings: dict[str, str] | None = None, primary: PostgresServer | None = None
+) -> Iterator[PostgresServer]:
+    """A server for the block, or a standby of another one."""
     folder = Path(tempfile.mkdtemp(prefix="bandstand-pg-"))  # a socket's path must be short
     folder.chmod(0o755)
     try:
-        server = PostgresServer(folder, settings)
+        server = PostgresServer(folder, settings, primary)
         server.start()
         try:
             yield server
         finally:
-            server.stop()
+            with suppress(RuntimeError):  # it was killed
+                server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -23,8 +23,7 @@ from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
-from bandstand.store.loop_directories import LoopDirectories
-from bandstand.wiring.engine import NO_LOOPS, read_state_url, require_loops
+from bandstand.wiring.engine import build_loop_places, require_loops
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
 
@@ -59,8 +58,8 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     )
     default = RunningLoop(shared, definition, catalogue)
 
-    def compose(other: LoopDefinition) -> RunningLoop:
-        loop = RunningLoop(shared, other, load_loop_catalogue(settings, other))
+    def compose(other: LoopDefinition, place: str | None) -> RunningLoop:
+        loop = RunningLoop(shared, other, load_loop_catalogue(settings, other), place)
         options = ApplicationOptions(
             root_path=settings.root_path,
             log_requests=settings.log_requests,
@@ -71,8 +70,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         loop.build_front([build_loops_router(loops, only=other.name)], options, loops=loops)
         return loop
 
-    unchangeable = None if read_state_url(settings) is None else NO_LOOPS
-    loops = Loops(default, compose, LoopDirectories(settings.state_dir), unchangeable=unchangeable)
+    loops = Loops(default, compose, build_loop_places(settings, default.store))
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -99,6 +97,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     )
     front = default.build_front([build_loops_router(loops)], options, loops=loops, erase=erase)
     access = Access(settings.api_keys, settings.allowed_hosts)
+    front.gate = loops.get(DEFAULT_LOOP).gate
     front.mounts = LoopMounts(loops, access, lambda runtime: cast("RunningLoop", runtime).front)
     return front
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,14 +15,18 @@ from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
 from bandstand.errors import ConfigurationError, UnsupportedByEngineError
 from bandstand.personalizer.resource import ResourceLog
+from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
+from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.sqlite.writer import CommitObserver
 from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
+from bandstand.store.tables.evaluations import Evaluations
+from bandstand.wiring.loop_places import DirectoryPlaces, SchemaPlaces
 
-NO_LOOPS: Final = "the ledger of STATE_URL keeps the default loop alone, as the settings have it, yet"
+NO_SHARED_MODEL: Final = "the ledger of STATE_URL keeps a model a user, and none of all users (scope = loop), yet"
 _SHARED_SETTINGS = (
     "active_policy",
     "experiment",
@@ -49,16 +54,26 @@ class Engine:
         sight: what the console looks into.
         prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
         directory: what holds the ledger; ``None`` where none does.
+        evaluations: where evaluations of its log are kept.
+        words: by which commands find the ledger.
+        environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
     """
 
     store: KeepsState
     sight: ConsoleSource
     prior_files: PriorFiles | None
     directory: Path | None
+    evaluations: EvaluationStore
+    words: Sequence[str]
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 def build_engine(
-    settings: Settings, catalogue: Catalogue, observe: CommitObserver, definition: LoopDefinition | None = None
+    settings: Settings,
+    catalogue: Catalogue,
+    observe: CommitObserver,
+    definition: LoopDefinition | None = None,
+    place: str | None = None,
 ) -> Engine:
     """The engine that the settings name, not yet open.
 
@@ -67,21 +82,23 @@ def build_engine(
         catalogue: the loop's policies and schemas.
         observe: told of each commit.
         definition: the loop; the default one if left out.
+        place: what holds its state, where that is not named as the loop.
 
     Raises:
         ConfigurationError: the settings do not go together, or the engine is not installed.
-        UnsupportedByEngineError: the engine keeps no loop but the default one.
+        UnsupportedByEngineError: the engine keeps no such loop.
     """
     definition = definition or LoopDefinition(name=DEFAULT_LOOP)
     if (url := read_state_url(settings)) is not None:
-        if definition.name != DEFAULT_LOOP:
-            raise UnsupportedByEngineError(NO_LOOPS)
-        return _build_shared_engine(settings, catalogue, observe, url, definition)
+        if definition.scope == "loop":
+            raise UnsupportedByEngineError(NO_SHARED_MODEL)
+        return _build_shared_engine(settings, catalogue, observe, url, definition, place)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
     directory = get_loop_directory(settings, definition.name)
     store = EmbeddedStore(directory, catalogue, options=build_store_options(settings, definition), observe=observe)
-    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory)
+    words = ("--state-dir", str(directory))
+    return Engine(store, ConsoleQueries(directory), PriorFiles(directory), directory, Evaluations(directory), words)
 
 
 def build_store_options(settings: Settings, definition: LoopDefinition) -> StoreOptions:
@@ -104,14 +121,26 @@ def get_retention_days(settings: Settings, definition: LoopDefinition) -> int:
     return settings.decision_retention_days if own is None else own
 
 
-def require_loops(settings: Settings, configured: Collection[str]) -> None:
+def require_loops(settings: Settings, configured: Mapping[str, LoopDefinition]) -> None:
     """Refuse loops of the configuration file that the engine does not keep.
 
     Raises:
         ConfigurationError: there are some.
     """
-    if configured and read_state_url(settings) is not None:
-        raise ConfigurationError(f"loops.{min(configured)}: {NO_LOOPS}")
+    refused = [name for name, definition in configured.items() if definition.scope == "loop"]
+    if refused and read_state_url(settings) is not None:
+        raise ConfigurationError(f"loops.{min(refused)}: {NO_SHARED_MODEL}")
+
+
+def build_loop_places(settings: Settings, store: Store) -> LoopPlaces:
+    """Where loops beside the default one are, whose store is given."""
+    if read_state_url(settings) is None:
+        return DirectoryPlaces(settings.state_dir)
+    from bandstand.store.postgres.loop_schemas import LoopSchemas  # noqa: PLC0415 (its driver is an extra)
+    from bandstand.store.postgres.store import SharedStore  # noqa: PLC0415 (the same)
+
+    assert isinstance(store, SharedStore)  # noqa: S101 (what the same settings have made)
+    return SchemaPlaces(LoopSchemas(store.ledger), settings.state_dir)
 
 
 def read_state_url(settings: Settings) -> str | None:
@@ -133,11 +162,17 @@ def read_state_url(settings: Settings) -> str | None:
 
 
 def _build_shared_engine(
-    settings: Settings, catalogue: Catalogue, observe: CommitObserver, url: str, definition: LoopDefinition
+    settings: Settings,
+    catalogue: Catalogue,
+    observe: CommitObserver,
+    url: str,
+    definition: LoopDefinition,
+    place: str | None,
 ) -> Engine:
     try:  # the driver is an extra
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
         from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
+        from bandstand.store.postgres.evaluation_runs import SharedEvaluationRuns  # noqa: PLC0415
         from bandstand.store.postgres.ledger import SharedStoreOptions  # noqa: PLC0415
         from bandstand.store.postgres.store import SharedStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -150,10 +185,22 @@ def _build_shared_engine(
         max_pending=settings.max_pending,
         retention_days=get_retention_days(settings, definition),
         turn_retention_days=settings.turn_retention_days,
-        config_hash=compute_config_hash(settings, catalogue, definition.rewards),
+        # How a loop counts rewards is in the ledger, the same for all; of the default one the settings say it.
+        config_hash=compute_config_hash(settings, catalogue, definition.rewards if place is None else CONTRACT),
     )
-    store = SharedStore(LedgerAddress.parse(url), catalogue, options=options, observe=observe)
-    return Engine(store, SharedConsoleQueries(store.ledger), prior_files=None, directory=None)
+    address = LedgerAddress.parse(url)
+    if place is not None:
+        address = replace(address, schema=place)
+    store = SharedStore(address, catalogue, options=options, observe=observe)
+    return Engine(
+        store,
+        SharedConsoleQueries(store.ledger),
+        prior_files=None,
+        directory=None,
+        evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
+        words=("--loop", definition.name),
+        environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+    )
 
 
 def compute_config_hash(settings: Settings, catalogue: Catalogue, rewards: RewardSettings = CONTRACT) -> str:

@@ -24,6 +24,7 @@ from bandstand.loopback import is_loopback
 from bandstand.network_variables import check_network_variables
 from bandstand.store.protocol import Store
 from bandstand.store.tables.judgements import TurnTexts
+from bandstand.wiring.engine import read_state_url
 from bandstand.wiring.judges import build_judges, configuration, gate, load_judge_prompt
 from bandstand.wiring.llm_clients import get_daily_caps, llm_host
 
@@ -71,6 +72,7 @@ def build_judge_worker(
         enabled=settings.judge != "off",
         compute_bound=_build_turn_bound(settings, own.taxonomies),
         caps=get_daily_caps(settings),
+        shares_caps=read_state_url(settings) is not None,
         max_concurrent=settings.judge_max_concurrent,
         max_updates=settings.judge_max_updates_per_user_hour,
         wait_s=settings.judge_deadline_s,

@@ -1,7 +1,7 @@
 """One loop, joined from its parts: its store, what learns from it, what judges its turns, its application."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
@@ -45,7 +45,6 @@ from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.model_file import ModelFiles
-from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine, get_retention_days
@@ -78,6 +77,7 @@ class RunningLoop:
         shared: what it has in common with the others; the default loop is made first.
         definition: what it is.
         catalogue: its policies and schemas.
+        place: what holds its state, where that is not named as the loop.
 
     Attributes:
         deployment: its policies, its store, its clock.
@@ -91,13 +91,15 @@ class RunningLoop:
 
     front: FrontController
 
-    def __init__(self, shared: SharedParts, definition: LoopDefinition, catalogue: Catalogue) -> None:
+    def __init__(
+        self, shared: SharedParts, definition: LoopDefinition, catalogue: Catalogue, place: str | None = None
+    ) -> None:
         settings = shared.settings
         self._shared = shared
         self.name = definition.name
         self._is_default = self.name == DEFAULT_LOOP
         self.metrics = Metrics(of_process=self._is_default)
-        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition)
+        self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition, place)
         self.store = engine.store
         population = PopulationPriorRefresher(
             catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
@@ -131,9 +133,9 @@ class RunningLoop:
             PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or ""),
             shared.generator,
         )
-        directory = get_loop_directory(settings, self.name)
+        directory = get_loop_directory(settings, place or self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
-        self._evaluations = EvaluationQueue(Evaluations(directory), engine.directory, catalogue)
+        self._evaluations = EvaluationQueue(engine.evaluations, engine.words, catalogue, environment=engine.environment)
         self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
         self._sight = engine.sight
         if shared.opinions is None:
@@ -141,6 +143,7 @@ class RunningLoop:
         if shared.default is None:
             shared.default = self
         self._opened = AsyncExitStack()
+        self._state = AsyncExitStack()
         self._optimizer: AutoOptimizer | None = None
 
     def _get_shadow_status(self) -> ShadowStatus | None:
@@ -163,11 +166,48 @@ class RunningLoop:
         """Commit what was accepted and let go."""
         await self._opened.aclose()
 
+    async def run_closed(self, work: Callable[[], None]) -> None:
+        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+
+        Raises:
+            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+        """
+        await self._state.aclose()
+        try:
+            await asyncio.to_thread(work)
+        finally:
+            await self._take_up_state()
+
     async def _open(self, opened: AsyncExitStack) -> None:
+        await self._take_up_state()
+        opened.push_async_callback(self._close_state)
+        opened.push_async_callback(self._sight.close)
+        opened.push_async_callback(self._judging.close)
+        for queue in (self._simulations, self._evaluations, self._judge_runs):
+            await queue.open()
+            opened.push_async_callback(queue.close)
+        if self._optimizer is not None:
+            # Not in the context of a request that had the loop opened: this one is no part of it.
+            looking = asyncio.create_task(self._optimizer.run(), context=Context())
+            opened.push_async_callback(cancel_task, looking)
+        if self._shared.default is not None and not self._is_default:
+            others = self._shared.default.metrics.loops
+            others[self.name] = self.metrics
+            opened.callback(others.pop, self.name, None)
+
+    async def _close_state(self) -> None:
+        await self._state.aclose()
+
+    async def _take_up_state(self) -> None:
+        """Own the state, and begin all that reads it and writes to it."""
+        async with AsyncExitStack() as opened:
+            await self._open_state(opened)
+            self._state = opened.pop_all()
+
+    async def _open_state(self, opened: AsyncExitStack) -> None:
         deployment, store = self.deployment, self.store
         await store.open()
         opened.push_async_callback(store.close)
-        opened.push_async_callback(self._sight.close)
         await deployment.start()
         opened.callback(deployment.close_shadows)
         for learner in (deployment.population, deployment.drift, deployment.windows):
@@ -181,18 +221,7 @@ class RunningLoop:
         opened.push_async_callback(cancel_task, learning)
         opened.push_async_callback(cancel_task, asyncio.create_task(run_launches(deployment)))
         await self._judging.open()
-        opened.push_async_callback(self._judging.close)
-        for queue in (self._simulations, self._evaluations, self._judge_runs):
-            await queue.open()
-            opened.push_async_callback(queue.close)
-        if self._optimizer is not None:
-            # Not in the context of a request that had the loop opened: this one is no part of it.
-            looking = asyncio.create_task(self._optimizer.run(), context=Context())
-            opened.push_async_callback(cancel_task, looking)
-        if self._shared.default is not None and not self._is_default:
-            others = self._shared.default.metrics.loops
-            others[self.name] = self.metrics
-            opened.callback(others.pop, self.name, None)
+        opened.push_async_callback(self._judging.pause)
 
     # ── the application ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,6 +255,7 @@ class RunningLoop:
             self.writing.prompts,
             loops,
             erase,
+            self.metrics.list_latencies,
         )
         sessions = Sessions(settings.api_keys, lambda: secret_of.secret, clock=deployment.clock, loop=self.name)
 

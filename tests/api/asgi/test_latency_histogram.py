@@ -22,3 +22,13 @@ def test_it_shows_what_the_librarys_own_would() -> None:
     )
     assert shown == expected
     assert generate_latest(registry).count(b"_created{") == 3
+
+
+def test_quantiles_lie_where_the_counts_do() -> None:
+    ours = LatencyHistogram("seconds_taken", "Time.", ("method", "route", "status"), BOUNDS)
+    for status, seconds in (("200", 0.0005), ("200", 0.0007), ("200", 0.25), ("404", 0.75)):
+        ours.observe(("POST", "/score", status), seconds)
+    ours.observe(("GET", "/score", "200"), 30.0)
+    assert ours.compute_quantiles(("POST", "/score"), (0.25, 0.5, 0.75, 1.0)) == (4, [0.0005, 0.001, 0.5, 1.0])
+    assert ours.compute_quantiles(("GET", "/score"), (0.5,)) == (1, [None]), "beyond the largest bound"
+    assert ours.compute_quantiles(("POST", "/reward"), (0.5,)) == (0, [None])

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bandstand.api.asgi.metrics import Metrics
+from bandstand.store.postgres.figures import LedgerFigures, PoolFigures
+from bandstand.store.records import StoreStatus
 from tests.api.given import TWO, Service, run_service
 
 Samples = dict[tuple[str, ...], float]
@@ -13,9 +17,14 @@ Samples = dict[tuple[str, ...], float]
 async def scrape_metrics(service: Service) -> Samples:
     response = await service.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return parse_samples(response.text)
+
+
+def parse_samples(text: str) -> Samples:
+    """The values in metrics as text, by name and labels, but for buckets."""
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(response.text)
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
         if "le" not in sample.labels
     }
@@ -48,6 +57,43 @@ async def test_traffic_is_counted(tmp_path: Path, hot_path: bool) -> None:
     assert found["bandstand_pending_events",] == 0
     assert found["bandstand_quarantined_documents",] == 0
     assert found["bandstand_ready",] == 1
+
+
+def test_the_hold_on_a_shared_ledger_is_shown() -> None:
+    pool = PoolFigures(calls=5, seconds=0.25, open=2, busy=1)
+    for error in (asyncpg.DeadlockDetectedError("words"), TimeoutError(), TimeoutError()):
+        pool.record_error(error)
+    figures = LedgerFigures(
+        slot=3,
+        is_leader=True,
+        processes=2,
+        configurations=1,
+        format=1,
+        round_trip_s=0.002,
+        skew_s=-0.5,
+        lease_s=20.0,
+        synchronous_standbys=None,
+        stale_scores=7,
+        due_checkpoints=4,
+        pools={"writers": pool},
+    )
+    metrics = Metrics(of_process=False)
+    metrics.register_store(lambda: StoreStatus(details=figures.to_details()))
+    found = parse_samples(metrics.render().decode())
+    shown = {name[0].removeprefix("bandstand_shared_"): value for name, value in found.items() if len(name) == 1}
+    assert (shown["leader"], shown["processes"], shown["configurations"]) == (1, 2, 1)
+    assert (shown["lease_seconds"], shown["clock_skew_seconds"], shown["due_checkpoints"]) == (20, -0.5, 4)
+    assert shown["stale_scores_total"] == 7
+    assert "synchronous_standbys" not in shown, "nobody knows"
+    of_pool = {name[0]: value for name, value in found.items() if name[1:] == ("writers",)}
+    assert of_pool == {
+        "bandstand_shared_calls_total": 5,
+        "bandstand_shared_seconds_total": 0.25,
+        "bandstand_shared_connections": 2,
+        "bandstand_shared_busy_connections": 1,
+    }
+    assert found["bandstand_shared_errors_total", "40P01", "writers"] == 1
+    assert found["bandstand_shared_errors_total", "TimeoutError", "writers"] == 2
 
 
 @pytest.mark.parametrize("durability", ["full", "process"])

@@ -15,8 +15,8 @@ from bandstand.child_process import build_python_command
 from bandstand.cli.evaluate.background import INPUT_THREAD, play_evaluation
 from bandstand.evaluate.errors import UnknownEvaluationError
 from bandstand.evaluate.plan import EvaluationPlan
+from bandstand.store.logged_events import LoggedEvent
 from bandstand.store.maintenance import decision_log
-from bandstand.store.maintenance.decision_log import LoggedEvent
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunRecord
 from tests.evaluate.ledgers import persona_world, play_world

@@ -10,7 +10,7 @@ import pytest
 
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.files.decision_file import DecisionFile
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReward
 from tests.evaluate.ledgers import pages_of, persona_world, play_world, replay_log
 
 LINE: dict[str, Any] = {

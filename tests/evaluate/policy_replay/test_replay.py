@@ -15,7 +15,7 @@ from bandstand.evaluate import Accumulator, EvaluationError, Formula
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward
 from tests.evaluate.ledgers import KINDS, build_catalogue, pages_of, persona_world, play_world, replay_log
 from tests.evaluate.world import FloatArray
 from tests.store.given import DAY, NOON

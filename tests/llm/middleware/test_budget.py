@@ -1,6 +1,8 @@
 """Laws of the day's budget: the caps hold whatever is under way, and what may have been charged counts."""
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
@@ -208,6 +210,37 @@ async def test_books_count_together_and_each_once() -> None:
     await budget.refresh_day()
     assert asked == ["menu", "shelf", "menu again"], "of a new day, those that are open are asked"
     assert budget.spent.tokens == 999
+
+
+async def test_processes_that_spend_by_one_book_keep_its_caps_together() -> None:
+    book: dict[int, Spending] = {}
+    numbers = itertools.count()
+
+    async def load(_: int) -> Spending:
+        await asyncio.sleep(0)
+        return sum(book.values(), Spending())
+
+    def make() -> DailyBudget:
+        caps = DailyCaps(tokens=100)
+        return DailyBudget(caps, load_spending=load, next_number=numbers.__next__, is_shared=True)
+
+    one, other = make(), make()
+    reservations = []
+    for number in range(20):
+        budget = (one, other)[number % 2]
+        with contextlib.suppress(BudgetExceededError):
+            reservation = await budget.reserve(TokenUsage(10, 0))
+            book[reservation.number] = reservation.spending
+            budget.note_booked(reservation)
+            reservations.append((budget, reservation))
+    assert len(reservations) == 10
+    budget, reservation = reservations[0]
+    book[reservation.number] = budget.settle(reservation, TokenUsage(2, 0))
+    with pytest.raises(BudgetExceededError):
+        await other.reserve(TokenUsage(9, 0))
+    await other.reserve(TokenUsage(8, 0))
+    with pytest.raises(BudgetExceededError):  # the eight are set aside, and in no book yet
+        await other.reserve(TokenUsage(1, 0))
 
 
 def test_the_model_is_the_inner_one() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bandstand.bandit.profile import Profile
-from bandstand.errors import BandstandError, OverloadedError, StorageUnavailableError
+from bandstand.errors import BandstandError, ConfigurationError, OverloadedError, StorageUnavailableError
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners import replay
@@ -320,6 +320,26 @@ async def test_a_closed_store_refuses_in_words(tmp_path: Path) -> None:
     ):
         with pytest.raises(BandstandError):
             await attempt
+
+
+async def test_what_is_opened_again_believes_the_ledger_and_what_cannot_be_refuses_as_closed(tmp_path: Path) -> None:
+    subject = Subject(make_embedded(tmp_path))
+    async with subject:
+        decision = await subject.decide("anna")
+        await subject.reward(decision)
+    async with Subject(make_embedded(tmp_path)) as other:
+        with pytest.raises(ConfigurationError):  # its directory is another's
+            await subject.store.open()
+        with pytest.raises(StorageUnavailableError):
+            await subject.decide("anna")
+        await other.store.reset("anna", "ops")
+        await other.reward(await other.decide("berta"))
+    async with subject:
+        assert (await subject.store.load_profile("anna")).reset_seq > decision.seq
+        assert subject.store.get_cached_profile("berta") is None
+        await subject.reward(await subject.decide("berta"))
+        (learned,) = (await subject.store.load_profile("berta")).policies.values()
+        assert learned.reward_count == 2
 
 
 async def test_documents_are_current_after_closing(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.evaluate.policy_replay.requests import LoggedRequest
 from bandstand.store.event_files.export import ExportResult, ForgetResult, export_days, forget_erased
 from bandstand.store.event_files.form import Arrow
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward, LoggedState, read_events
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReward, LoggedState
+from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import OpenedDirectory, open_read_only
 from tests.store.given import CATALOGUE, DAY, NOON, Subject, make_embedded
 from tests.store.learners.test_replay import play_history

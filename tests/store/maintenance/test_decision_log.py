@@ -9,14 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bandstand.store.maintenance.decision_log import (
-    LoggedDecision,
-    LoggedEvent,
-    LoggedReset,
-    LoggedReward,
-    LoggedState,
-    read_events,
-)
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
+from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.export import export, read_lines
 from bandstand.store.maintenance.import_ import import_states
 from bandstand.store.maintenance.offline import OpenedDirectory, open_owned, open_read_only

@@ -23,20 +23,28 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import ConfigurationError, IdempotencyMismatchError, StorageUnavailableError
+from bandstand.service.shown import SearchQuestion, parse_question
+from bandstand.store.logged_events import EventLog, LoggedDecision, LoggedEvent, LoggedReward, LoggedState
 from bandstand.store.maintenance import export, import_, rebuild_verify
 from bandstand.store.maintenance import move as moving_module
 from bandstand.store.maintenance.backup import create_backup
+from bandstand.store.maintenance.decision_log import DirectoryEventLog
 from bandstand.store.maintenance.offline import open_owned, open_read_only
+from bandstand.store.maintenance.report_rows import read_report
 from bandstand.store.postgres import moved_rows
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import describe_target
+from bandstand.store.postgres.event_reader import open_shared_log
+from bandstand.store.postgres.report_reader import read_report as read_shared_report
+from bandstand.store.postgres.shown import search_ledger
 from bandstand.store.postgres.store import SharedStore
-from bandstand.store.records import Decision, RewardPart, RewardWindow
+from bandstand.store.records import LAST_SEQ, Decision, RewardPart, RewardWindow
 from bandstand.store.tables.judgements import JudgementState
 from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.shadows import Shadow
+from bandstand.store.tables.shown import search_decisions
 from bandstand.store.tables.undo import Selection
 from tests.store.checks import Law, check_store, list_refs
 from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same, ledger_of, make_embedded
@@ -321,6 +329,31 @@ async def go_on(history: History, subject: Subject) -> dict[str, Any]:
     }
 
 
+def list_events(log: EventLog) -> list[tuple[Any, ...]]:
+    """What evaluations read, but for where the features of a reward are."""
+    pages = list(log.read_events(page=7))
+    assert 0 < sum(map(len, pages)) <= log.count_events()
+    return [_to_values(event) for page in pages for event in page]
+
+
+def list_shared_events(url: str) -> list[tuple[Any, ...]]:
+    with open_shared_log(LedgerAddress.parse(url), CATALOGUE) as log:
+        return list_events(log)
+
+
+def _to_values(event: LoggedEvent) -> tuple[Any, ...]:
+    match event:
+        case LoggedDecision():
+            arrays = event.probabilities.tolist(), event.means.tolist()
+            return *event._replace(probabilities=np.zeros(0), means=np.zeros(0))[:7], event.body, event.reward, *arrays
+        case LoggedReward():
+            return tuple(event[:6])
+        case LoggedState():
+            policies = event.profile.policies.items()
+            return event.seq, event.uid, event.ts, [(key, state.reward_count, state.pulls) for key, state in policies]
+    return tuple(event)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     made = History(tmp_path_factory.mktemp("moved") / "state")
@@ -362,6 +395,18 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     filled = {name for name, rows in result.tables.items() if rows}
     assert set(result.tables) - filled == {"judge_spending"}, "the history has some of all"
     assert steps[-2:] == ["mark", "release"]
+    wanted = parse_question(SearchQuestion(candidate_id="tip-1"))
+    with open_read_only(copied.directory, CATALOGUE) as state:
+        log = list_events(DirectoryEventLog(state))
+        found = search_decisions(state.connection, wanted, LAST_SEQ, 5, LAST_SEQ)
+    assert found.decisions
+    assert await search_ledger(LedgerAddress.parse(url), wanted, LAST_SEQ, 5) == found
+    assert await asyncio.to_thread(list_shared_events, url) == log
+    splits = {"holdout": HOLDOUT}
+    report = read_report(copied.directory, CATALOGUE, splits, has_picks=True)
+    assert report.gains.days
+    assert report.splits.keys() == splits.keys()
+    assert await read_shared_report(LedgerAddress.parse(url), CATALOGUE, splits, has_picks=True) == report
     async with copied.serve(url) as subject:
         assert subject.store.secret == copied.secret
         seen = await copied.observe(subject)
@@ -390,7 +435,7 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     [pytest.param("copy rewards", marks=SLOW), "commit", pytest.param("verify", marks=SLOW), "release"],
 )
 async def test_one_that_is_killed_is_done_by_the_next(copied: History, url: str, fatal: str) -> None:
-    command = [sys.executable, "-m", "tests.store.postgres.moving", str(copied.directory), url, fatal]
+    command = [sys.executable, "-m", "tests.store.postgres.moving", "in", str(copied.directory), url, fatal]
     killed = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with ledger_of(copied.directory) as ledger:
@@ -447,9 +492,9 @@ async def test_what_cannot_be_moved_is_refused_by_name_before_anything_is_writte
         await subject.store.log_loop_change(change)
     with pytest.raises(ConfigurationError, match="shop"):
         await move_directory(copied.directory, url)
-    other_mode = json.dumps({"loop": "default", "action": "change", "before": None, "after": {"mode": "apprentice"}})
+    scope = json.dumps({"loop": "default", "action": "change", "before": None, "after": {"scope": "loop"}})
     changes = {
-        f"UPDATE marks SET document = '{other_mode}' WHERE kind = 'loop'": "apprentice",  # noqa: S608 (a constant)
+        f"UPDATE marks SET document = '{scope}' WHERE kind = 'loop'": "scope",  # noqa: S608 (a constant)
         "DELETE FROM marks WHERE kind = 'loop'; INSERT INTO subjects VALUES (1, 1)": "subjects",
         "DELETE FROM subjects; UPDATE generations SET model = 'm' || char(0)": "generations",
     }

@@ -1,6 +1,6 @@
 """Stores that move: embedded until they are opened again, and over PostgreSQL from then on.
 
-``python -m tests.store.postgres.moving DIRECTORY URL STEP`` moves a directory, and is killed as that step begins.
+``python -m tests.store.postgres.moving in|out DIRECTORY URL STEP`` moves a ledger, and is killed as that step begins.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bandstand.store.maintenance.move import MoveResult, move
+from bandstand.store.maintenance.move_out import move_out
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.store.protocol import Store
 from tests.store.given import CATALOGUE, Clock, MakeStore, make_embedded
@@ -52,14 +53,17 @@ def make_moving(directory: Path, url: str) -> MakeStore:
     return lambda clock: cast("Store", MovingStore(directory, url, clock, openings))
 
 
-def main(directory: str, url: str, fatal: str) -> None:
+def main(direction: str, directory: str, url: str, fatal: str) -> None:
     """Move, until killed."""
 
     def step(name: str) -> None:
         if name == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    asyncio.run(move_directory(Path(directory), url, step=step))
+    if direction == "out":
+        asyncio.run(move_out(url, Path(directory), CATALOGUE, everybody=True, step=step))
+    else:
+        asyncio.run(move_directory(Path(directory), url, step=step))
 
 
 if __name__ == "__main__":

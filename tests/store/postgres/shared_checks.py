@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,8 @@ from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
 from bandstand.errors import UnknownDecisionError
+from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
+from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
@@ -23,13 +26,14 @@ from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
 from bandstand.store.tables.launches import LaunchAction, LaunchEvent, LaunchPlan, LaunchState
+from bandstand.store.tables.loops import LoopChange
 from bandstand.store.tables.memories import MemoryChange
 from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.undo import Selection
 from bandstand.store.tables.windows import MetricSums
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.checks import list_refs
-from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same
+from tests.store.given import CATALOGUE, DAY, NOON, VERDICT, Subject, assert_same
 from tests.store.reward_checks import SUM
 
 
@@ -252,6 +256,24 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     assert (await one.state("anna")).reward_count == 1
 
 
+async def what_a_user_s_turns_may_teach_is_counted_over_both(subjects: SharedSubjects) -> None:
+    limits = [
+        UpdateRateLimit(subject.store, 3, lambda: subjects.first.clock.now)
+        for subject in (subjects.first, subjects.second)
+    ]
+    states = []
+    for number in range(6):
+        subject, limit = (subjects.first, subjects.second)[number % 2], limits[number % 2]
+        taken = await subject.take_turn()
+        await limit.load_user("anna")
+        conclusion = Conclusion(cause="judge", client="judge", verdict=VERDICT, teach=0.5)
+        allow_update = partial(limit.allow_update, "anna")
+        outcome = await subject.store.apply_conclusion(taken, conclusion, allow_update=allow_update)
+        assert outcome is not None
+        states.append((outcome.judgement.state, outcome.judgement.reason))
+    assert states == [("taught", None)] * 3 + [("withheld", "influence_cap")] * 3
+
+
 async def a_turn_that_is_concluded_while_it_is_read_is_read_as_it_was_or_is(subjects: SharedSubjects) -> None:
     one, other = subjects.first, subjects.second
     taken, store = await one.take_turn(), one.store
@@ -362,6 +384,41 @@ async def what_retention_takes_leaves_what_it_taught(subjects: SharedSubjects) -
             await subject.reopen()
     await one.store.reset("anna", "tests")
     assert (await other.state("anna")).pulls == 0
+
+
+async def whoever_stays_in_memory_misses_nothing_that_retention_took(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    await one.reward_legacy("anna", 0.5)
+    await one.store.load_profile("anna")
+    for _ in range(4):
+        await other.reward_legacy("anna", 0.25)
+    for subject in (one, other):
+        subject.clock.now += 100 * DAY
+    store = other.store
+    assert isinstance(store, SharedStore)
+    await subjects.session.execute("DELETE FROM leases")
+    await store.upkeep.try_to_lead()
+    await store.upkeep.apply_retention()
+    assert await subjects.count("rewards") == 0
+    await other.reward_legacy("anna", 1.0)
+    with pytest.raises(MovedError):  # it was decided from the first reward alone
+        await decide_stale(one)
+    assert await one.load_sums() == (6, 2.5)
+
+
+async def what_a_baseline_cannot_give_back_exactly_is_taken_as_it_is(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    taken = (await one.reward_legacy("anna", 0.5)).reward
+    await one.reward_legacy("anna", 0.25)
+    document = render(await one.store.load_profile("anna"))
+    await subjects.session.execute(
+        "INSERT INTO baselines (uid, version, last, document) SELECT uid, 2, $1, $2 FROM users", one.clock(), document
+    )
+    await one.store.revoke([taken.seq], cause="test", client="tests")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bandstand.bandit.policy_state._EXACTNESS_RATIO", 0.0)  # nothing is ever exact
+        assert await other.load_sums() == (1, 0.25)
+        assert await one.load_sums() == (1, 0.25)
 
 
 async def a_leader_that_was_paused_writes_nothing(subjects: SharedSubjects) -> None:
@@ -552,6 +609,34 @@ async def a_launch_is_changed_by_one_at_a_time(subjects: SharedSubjects) -> None
         for store in both:
             assert (await store.list_launches())[-1] == logged
         known = logged.seq
+
+
+async def loops_are_changed_by_one_at_a_time(subjects: SharedSubjects) -> None:
+    one, other = subjects.first.store, subjects.second.store
+    made = LoopChange(name="menu", action="create", before=None, after={}, ts=NOON, client="ops", place="menu_1")
+    first = await one.log_loop_change(made, after=0)
+    with pytest.raises(MovedError):
+        await other.log_loop_change(made, after=0)
+    second = await other.log_loop_change(replace(made, action="change", place=None), after=first.seq)
+    assert first.seq < second.seq
+    for store in (one, other):
+        assert await store.list_loop_changes() == [first, second]
+    heard: list[int] = []
+
+    async def note() -> None:
+        heard.append(1)
+
+    other.subscribe(note)
+    await one.announce_change()
+    with pytest.raises(MovedError):  # it is to look what its loop is, before it decides in it
+        await decide_stale(await _load_anna(subjects.second))
+    assert heard == [1]
+    await decide_stale(subjects.second)
+
+
+async def _load_anna(subject: Subject) -> Subject:
+    await subject.store.load_profile("anna")
+    return subject
 
 
 async def a_policy_that_both_promote_at_once_is_promoted_once(subjects: SharedSubjects) -> None:

@@ -110,7 +110,7 @@ async def test_decisions_carry_their_reward_whatever_its_form(subject: Subject, 
     assert [each.exploring for each in told] == [True, False, False, False]
     assert await sight.list_decisions(user.uid, told[1].seq, 1) == told[2:3]
     assert [value for _, value in await sight.list_rewards(user.uid, 2)] == [-0.5, 1.0]
-    assert await sight.find_last_reset(user.uid) == NOON
+    assert await sight.list_user_resets(user.uid, 9) == [NOON]
 
 
 async def test_no_question_reads_a_table_from_end_to_end(
@@ -131,7 +131,7 @@ async def test_no_question_reads_a_table_from_end_to_end(
         sight.load_activity(0, 1, 6),
         sight.list_newest_users(None, 1),
         sight.list_users_by_prefix("a", "", 1),
-        sight.find_last_reset(1),
+        sight.list_user_resets(1, 9),
     )
     await asyncio.gather(sight.list_decisions(user.uid, None, 1), sight.list_rewards(user.uid, 1))
     assert len(asked) == 7

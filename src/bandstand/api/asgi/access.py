@@ -107,10 +107,7 @@ class Access:
             return ANONYMOUS
         if role in {"open", "page"}:
             return ANONYMOUS
-        key = self._find_key(headers)
-        if key is None:
-            message = "give an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-            raise UnauthorizedError(message)
+        key = self._require_key(headers)
         if key.loop not in {None, self._loop}:
             message = "this key is bound to another loop"
             raise ForbiddenError(message)
@@ -118,6 +115,24 @@ class Access:
             message = f"this needs the role {role}"
             raise ForbiddenError(message)
         return key.name
+
+    def refuse_strangers(self, headers: Headers) -> None:
+        """Let every caller of ours pass, whatever its role.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, HostRefusedError: as :meth:`authorize`.
+        """
+        if self._keys:
+            self._require_key(headers)
+        else:
+            self._check_local(headers, is_probe=False)
+
+    def _require_key(self, headers: Headers) -> AccessKey:
+        key = self._find_key(headers)
+        if key is None:
+            message = "give an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            raise UnauthorizedError(message)
+        return key
 
     def may_see_content(self, headers: Headers) -> bool:
         """Whether an admitted caller may see contents, raw features and what quotes users' words."""

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import lru_cache, partial
 from time import perf_counter
 from typing import Protocol
@@ -33,6 +33,7 @@ from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
 from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
+from bandstand.service.loop_gate import LoopGate
 from bandstand.store.outcomes import run
 
 _BoundHandler = tuple[Handler, RequestMetadata]
@@ -79,6 +80,7 @@ class FrontController:
     Attributes:
         admission: as above.
         mounts: the way to other loops; ``None`` where there are none.
+        gate: counts who is inside; ``None`` where ``mounts`` of another do.
         foreign: another wire under a path of its own.
         find_hot_target: what a request target names, if that is hot; those that come again and again are remembered.
         gathering: where a server that parses hot requests itself has them begin.
@@ -99,6 +101,7 @@ class FrontController:
         self._app = app
         self._access = access
         self.mounts: Mounts | None = None
+        self.gate: LoopGate | None = None
         self.foreign: ForeignWire | None = None
         self._loop = {} if loop is None else {"loop": loop}
         self._metrics = metrics
@@ -136,6 +139,10 @@ class FrontController:
             receive: as ASGI has it.
             send: the same.
         """
+        with nullcontext() if self.gate is None else self.gate.enter():
+            await self._serve(scope, path, receive, send)
+
+    async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         if scope["method"] == "POST" and self.is_hot(path):
             headers = dict(scope["headers"])
             read_body = partial(read_json_body, receive, headers)
@@ -208,6 +215,8 @@ class FrontController:
     def _begin(self, call: HotCall, begin: _BoundHandler, body: bytes) -> None:
         handler, metadata = begin
         self.admission.start_light_request()
+        if self.gate is not None:
+            self.gate.count_in()
         done = partial(self._end, call)
         try:
             handler(body, metadata, done)
@@ -216,6 +225,8 @@ class FrontController:
 
     def _end(self, call: HotCall, encoded: EncodedResponse | None, error: BaseException | None) -> None:
         self.admission.end_light_request()
+        if self.gate is not None:
+            self.gate.count_out()
         if encoded is None:
             self._refuse_call(call, error)
             return

@@ -37,6 +37,28 @@ class LatencyHistogram(Collector):
         counts.buckets[bisect_left(self._bounds, seconds)] += 1
         counts.total += seconds
 
+    def compute_quantiles(self, labels: Labels, shares: Sequence[float]) -> tuple[int, list[float | None]]:
+        """How many were counted, and within how many seconds each share of them came.
+
+        Inside a bucket they are taken to be spread evenly; what is above the largest bound has no number.
+
+        Args:
+            labels: those of all counts whose label values begin so.
+            shares: of the counts, in (0, 1].
+        """
+        mine = [counts.buckets for known, counts in self._counts.items() if known[: len(labels)] == labels]
+        buckets = [sum(column) for column in zip(*mine, strict=True)] or [0] * (len(self._bounds) + 1)
+        total = sum(buckets)
+        return total, [self._find_quantile(buckets, share * total) for share in shares]
+
+    def _find_quantile(self, buckets: Sequence[int], rank: float) -> float | None:
+        below, low = 0, 0.0
+        for count, high in zip(buckets, self._bounds, strict=False):
+            if count and below + count >= rank:
+                return low + (high - low) * (rank - below) / count
+            below, low = below + count, high
+        return None
+
     def describe(self) -> Iterator[Metric]:
         """The metric without counts, for the registry."""
         yield self._make_family()

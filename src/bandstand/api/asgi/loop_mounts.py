@@ -26,12 +26,13 @@ class LoopMounts:
 
     def __init__(self, loops: Loops, access: Access, get_front: Callable[[LoopRuntime], FrontController]) -> None:
         self._loops = loops
+        self._default_gate = loops.get(DEFAULT_LOOP).gate
         self._access = access
         self._get_front = get_front
 
     def may_concern(self, path: str) -> bool:
-        """Whether a request may be for another loop than the default one."""
-        return path.startswith(LOOPS) or self._access.binds_keys
+        """Whether a request may be for another loop than the default one, or has to wait for that."""
+        return path.startswith(LOOPS) or self._access.binds_keys or not self._default_gate.is_open
 
     @asynccontextmanager
     async def enter(
@@ -49,14 +50,19 @@ class LoopMounts:
             ForbiddenError: the key is bound to another loop.
             UnauthorizedError: a stranger asks for a loop that there is not.
             UnknownLoopError: there is none of that name.
-            StorageUnavailableError: it is not open.
+            StorageUnavailableError: it is not open, or it cannot be found out whether there is one.
         """
         name, inner = self._resolve(path, headers)
         if name == DEFAULT_LOOP:
-            yield default, inner
+            while not self._default_gate.is_open:
+                await self._default_gate.wait_open()
+            yield default, inner  # whose own gate counts who is inside
             return
         if name not in {loop.name for loop in self._loops}:
-            self._access.authorize(headers, get_required_role(method, inner))
+            if default.foreign is not None and default.foreign.owns(inner):  # whose calls have roles of their own
+                self._access.refuse_strangers(headers)
+            else:
+                self._access.authorize(headers, get_required_role(method, inner))
         loop = await self._wait_open(name)
         with loop.gate.enter():
             yield self._get_front(loop.require_runtime()), inner
@@ -73,7 +79,7 @@ class LoopMounts:
         return name, f"/{inside}"
 
     async def _wait_open(self, name: str) -> ManagedLoop:
-        loop = self._loops.get(name)
+        loop = await self._loops.find(name)
         while not loop.gate.is_open:
             await loop.gate.wait_open()
             if self._loops.get(name) is not loop:

@@ -1,6 +1,7 @@
 """Prometheus metrics of one application: requests, decisions, rewards, commits, and the store's own state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,10 +14,12 @@ from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.service.experiment import ExperimentStatus
 from bandstand.service.feature_health import FeatureReport
+from bandstand.service.latency import RouteLatency
 from bandstand.store.records import StoreStatus
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_WATCHED = ("/score", "/reward")
 _MAX_TENANTS = 1000  # a label of a metric lives as long as the process
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -109,6 +112,15 @@ class Metrics:
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
         self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
+
+    def list_latencies(self) -> list[RouteLatency]:
+        """How long the two calls that products wait for take, each as far as it was asked for."""
+        found = []
+        for route in _WATCHED:
+            requests, (p50, p99) = self._requests.compute_quantiles(("POST", route), (0.5, 0.99))
+            if requests:
+                found.append(RouteLatency(route=route, requests=requests, p50=p50, p99=p99))
+        return found
 
     def record_decision(self, policy: str, *, exploring: bool) -> None:
         """Count a decision."""
@@ -270,3 +282,44 @@ class _StoreCollector(Collector):
             "bandstand_quarantined_documents", "Documents set aside since the start.", status.quarantined
         )
         yield GaugeMetricFamily("bandstand_ready", "1 while the store takes events.", float(status.state == "ready"))
+        if status.details.get("store") == "postgresql":
+            yield from _collect_shared(status.details)
+
+
+_SHARED_GAUGES = {
+    "leader": "1 while this process does what one does for all.",
+    "processes": "Processes that share the ledger.",
+    "configurations": "Different settings that these have.",
+    "lease_seconds": "Until the lease of this process's event numbers ends.",
+    "due_checkpoints": "Users whose state is to be written.",
+    "synchronous_standbys": "Connected standbys that commits wait for, where the role may see them.",
+}
+
+
+def _collect_shared(details: Mapping[str, Any]) -> Iterator[Metric]:
+    """What a process sees of a ledger that it shares."""
+    for name, text in _SHARED_GAUGES.items():
+        if details[name] is not None:
+            yield GaugeMetricFamily(f"bandstand_shared_{name}", text, float(details[name]))
+    yield GaugeMetricFamily(
+        "bandstand_shared_clock_skew_seconds",
+        "By how much this clock is ahead of the database's.",
+        details["clock_skew_ms"] / 1000,
+    )
+    yield CounterMetricFamily(
+        "bandstand_shared_stale_scores", "Decisions made again after a reward elsewhere.", details["stale_scores"]
+    )
+    kinds = ("pool",)
+    calls = CounterMetricFamily("bandstand_shared_calls", "Work done on the database.", labels=kinds)
+    seconds = CounterMetricFamily("bandstand_shared_seconds", "Time that it took.", labels=kinds)
+    opened = GaugeMetricFamily("bandstand_shared_connections", "Open connections.", labels=kinds)
+    busy = GaugeMetricFamily("bandstand_shared_busy_connections", "Those in use.", labels=kinds)
+    errors = CounterMetricFamily(
+        "bandstand_shared_errors", "Tries that failed, by SQLSTATE or name.", labels=(*kinds, "code")
+    )
+    for pool, figures in details["pools"].items():
+        for family, name in ((calls, "calls"), (seconds, "seconds"), (opened, "open"), (busy, "busy")):
+            family.add_metric((pool,), figures[name])
+        for code, count in figures["errors"].items():
+            errors.add_metric((pool, code), count)
+    yield from (calls, seconds, opened, busy, errors)

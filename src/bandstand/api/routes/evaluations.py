@@ -13,7 +13,6 @@ from bandstand.errors import (
     StorageFullError,
     StorageUnavailableError,
     UnknownPolicyError,
-    UnsupportedByEngineError,
 )
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.evaluate.errors import UnknownEvaluationError
@@ -31,9 +30,7 @@ _KEEPING = (StorageUnavailableError, StorageFullError)
 def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
     """The routes over one service's evaluations."""
     routes = APIRouter(tags=["evaluations"])
-    start_extra = describe_operation(
-        OverloadedError, UnknownPolicyError, UnsupportedByEngineError, *_KEEPING, body=EVALUATION
-    )
+    start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=EVALUATION)
     run_extra = describe_operation(UnknownEvaluationError, *_KEEPING)
 
     @routes.post("/evaluations", status_code=202, response_model=Evaluation, openapi_extra=start_extra)

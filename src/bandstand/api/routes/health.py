@@ -10,7 +10,7 @@ from bandstand import __version__
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import NotReadyError
-from bandstand.api.schemas.learning import Health, HealthWarning, Ready
+from bandstand.api.schemas.learning import Health, HealthWarning, Ready, SharedLedgerHealth
 from bandstand.errors import StorageUnavailableError
 from bandstand.service.attention import AttentionList
 from bandstand.service.context import ServiceContext
@@ -34,6 +34,7 @@ def build_health_router(deployment: ServiceContext, metrics: Metrics, sight: Con
             durability=status.durability,
             quarantined=status.quarantined,
             last_error=status.last_error,
+            ledger=SharedLedgerHealth.from_details(status.details),
             warnings=[HealthWarning(**asdict(item)) for item in await attention.load()],
         )
 

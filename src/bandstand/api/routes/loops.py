@@ -11,6 +11,7 @@ from bandstand.errors import (
     ConfigurationError,
     InvalidRequestError,
     LoopRefusedError,
+    StorageUnavailableError,
     UnknownLoopError,
     UnsupportedByEngineError,
 )
@@ -34,10 +35,15 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
         """Every loop, the default one first."""
         return list_loops(loops, only)
 
-    @routes.get("/loops/{name:id}", response_model=LoopDetail, openapi_extra=describe_operation(UnknownLoopError))
+    @routes.get(
+        "/loops/{name:id}",
+        response_model=LoopDetail,
+        openapi_extra=describe_operation(UnknownLoopError, StorageUnavailableError),
+    )
     async def loop_detail(name: str) -> LoopDescription:
         """One loop, and who changed it."""
-        return describe_loop(loops, _check_name(name))
+        await loops.find(_check_name(name))
+        return describe_loop(loops, name)
 
     @routes.put(
         "/loops/{name:id}",
@@ -53,6 +59,7 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
         """
         body = await parse_request(request, LOOP)
         definition = _parse_definition(_check_name(name), body)
+        await loops.refresh()
         is_new = all(loop.name != name for loop in loops)
         await loops.put(definition, get_client(request))
         response.status_code = 201 if is_new else 200

@@ -3,6 +3,7 @@
 Score and reward write the same JSON by hand, and a test compares. An answer may hold more fields than are named here.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -280,6 +281,29 @@ class HealthWarning(AnswerBody):
     advice: str = Field(description="What helps")
 
 
+class SharedLedgerHealth(AnswerBody):
+    """A process's hold on a ledger that it shares."""
+
+    store: Literal["postgresql"]
+    slot: int = Field(description="The process numbers its events by it")
+    leader: bool = Field(description="It does what one process does for all")
+    processes: int = Field(description="How many share the ledger")
+    configurations: int = Field(description="How many different settings these have")
+    format: int = Field(description="Of the ledger")
+    last_round_trip_ms: float | None = Field(description="Of the last thing that was written")
+    clock_skew_ms: float = Field(description="By how much this clock is ahead of the database's")
+    synchronous_standbys: int | None = Field(
+        description="Connected standbys that commits wait for; null where the database's role may not see them"
+    )
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> "SharedLedgerHealth | None":
+        """From what a store says of itself; ``None`` of one that shares nothing."""
+        if details.get("store") != "postgresql":
+            return None
+        return cls(**{name: details[name] for name in cls.model_fields})
+
+
 class Health(AnswerBody):
     """The process lives."""
 
@@ -289,6 +313,9 @@ class Health(AnswerBody):
     durability: str
     quarantined: int = Field(description="Users' documents set aside since the start")
     last_error: str | None = Field(description="Of the store")
+    ledger: SharedLedgerHealth | None = Field(
+        default=None, description="The hold on a shared ledger; null in a state directory"
+    )
     warnings: list[HealthWarning] = Field(description="What needs a person's attention, at most a minute old")
 
 

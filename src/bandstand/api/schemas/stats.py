@@ -203,6 +203,17 @@ class Contrast(AnswerBody):
     alike: int = Field(description="Of these, those in which all candidates read the same")
 
 
+class OpenTokens(AnswerBody):
+    """How the values of a policy's open feature met its columns."""
+
+    policy: str
+    met: int = Field(description="Values, however often, of every request")
+    unseen: int = Field(description="Of them, those that had not been met before")
+    distinct: int = Field(description="Different values that are remembered, up to 32,768 a side")
+    columns: int = Field(description="That they are hashed into")
+    colliding: int = Field(description="Remembered values that share their column with another one of their side")
+
+
 class FeatureStats(AnswerBody):
     """What callers send, and what of it is read, since the start of the process."""
 
@@ -211,6 +222,7 @@ class FeatureStats(AnswerBody):
     unread: list[UnreadFeature]
     fields: list[ReadFeature] = Field(description="Of each policy that decided")
     contrasts: list[Contrast]
+    tokens: list[OpenTokens] = Field(description="Of each policy that decided and reads open features")
     warnings: list[str] = Field(description="What is off, in sentences")
 
 

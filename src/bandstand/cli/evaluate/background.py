@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.cli.state.directory import StateLocation, open_event_log, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.errors import BandstandError
 from bandstand.evaluate.errors import UnknownEvaluationError
@@ -16,9 +16,8 @@ from bandstand.evaluate.plan import EvaluationPlan
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import evaluate_decisions
-from bandstand.store.maintenance import decision_log
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent
-from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent
+from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.store.tables.run_table import RunClaim, RunProgress
 from bandstand.times import parse_bound
@@ -36,14 +35,14 @@ class EvaluationStoppedError(BandstandError):
     code = "evaluation-stopped"
 
 
-def play_evaluation(run: int, state_dir: str | None) -> None:
-    """Make an evaluation that waits in evaluations.db; ends when standard input does.
+def play_evaluation(run: int, state_dir: str | None, loop: str | None = None) -> None:
+    """Make an evaluation that a service has queued; ends when standard input does.
 
     Raises:
         UnknownEvaluationError: it does not wait.
     """
-    location = resolve_location(state_dir)
-    evaluations = Evaluations(location.directory)
+    location = resolve_location(state_dir, loop, or_shared=True)
+    evaluations = _open_evaluations(location)
     record = evaluations.get(run, time.time())
     claim = evaluations.claim(run, now=time.time(), only_queued=True)
     if record is None or claim is None:
@@ -60,6 +59,14 @@ def play_evaluation(run: int, state_dir: str | None) -> None:
         log.end(RunProgress(done=log.total, summary=json.dumps(report, allow_nan=False), state="done"))
 
 
+def _open_evaluations(location: StateLocation) -> EvaluationStore:
+    if location.address is None:
+        return Evaluations(location.directory)
+    from bandstand.store.postgres.evaluation_runs import SharedEvaluationRuns  # noqa: PLC0415 (its driver is an extra)
+
+    return SharedEvaluationRuns(location.address, holder="")
+
+
 class _SupervisedLog:
     """Pages of the log on their way to the estimators, as a supervised reader passes them on.
 
@@ -68,7 +75,7 @@ class _SupervisedLog:
         total: events of the log.
     """
 
-    def __init__(self, evaluations: Evaluations, claim: RunClaim) -> None:
+    def __init__(self, evaluations: EvaluationStore, claim: RunClaim) -> None:
         self.done = 0
         self.total = 0
         self._evaluations = evaluations
@@ -113,9 +120,9 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
     refresh_rewards = read_settings().prior_refresh_rewards
     candidates = [CandidatePolicy(policy, refresh_rewards) for policy in plan.build_policies(location.catalogue)]
     importance = FeatureImportance()
-    with open_read_only(location.directory, location.catalogue) as state:
-        pages = log.pass_on(decision_log.read_events(state, since=since, until=until))
-        log.total = decision_log.count_events(state)
+    with open_event_log(location) as events:
+        pages = log.pass_on(events.read_events(since=since, until=until))
+        log.total = events.count_events()
         summary, results = evaluate_decisions(
             spec,
             pages if plan.importance_of is None else _look_on(importance, pages),

@@ -257,8 +257,8 @@ def _show_report(result: dict[str, Any], html: Path | None, *, as_json: bool) ->
         show_report(result)
 
 
-def evaluate_run(run: int, *, state_dir: StateDir = None) -> None:
+def evaluate_run(run: int, *, state_dir: StateDir = None, loop: LoopName = None) -> None:
     """Make an evaluation that a service queued; ends when standard input does."""
     from bandstand.cli.evaluate.background import play_evaluation  # noqa: PLC0415 (the other commands need none of it)
 
-    play_evaluation(run, state_dir)
+    play_evaluation(run, state_dir, loop)

@@ -14,7 +14,7 @@ from rich.text import Text
 from bandstand.bandit.policies import Policy
 from bandstand.cli.log_input import LogInput, open_log
 from bandstand.cli.report import show_progress
-from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.cli.state.directory import StateLocation, open_event_log, resolve_location
 from bandstand.cli.times import parse_time
 from bandstand.config.settings import read_settings
 from bandstand.definition import describe_unknown
@@ -33,8 +33,6 @@ from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.report import AS_TRAINED, PolicyResult, build_report
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions, evaluate_rows
-from bandstand.store.maintenance import decision_log
-from bandstand.store.maintenance.offline import open_read_only
 
 ROW_ESTIMATORS = "ips,snips"
 """Of rows, unless asked."""
@@ -43,6 +41,7 @@ WITH_MODEL = "ips,snips,dr"
 AS_ROWS = "as its probabilities in the file have it"
 UNNAMED = "target"
 _LEDGER = "ledger.db"
+_SHARED_LEDGER = "the ledger of STATE_URL"
 _WIDTH = 120
 _AUTO = "auto"
 _ROWS = "rows"
@@ -157,21 +156,24 @@ def _evaluate_ledger(flags: EvaluationFlags) -> dict[str, Any]:
     flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
     source = flags.source
     location = resolve_location(
-        flags.state_dir if source is None else str(source if source.is_dir() else source.parent), flags.loop
+        flags.state_dir if source is None else str(source if source.is_dir() else source.parent),
+        flags.loop,
+        or_shared=source is None,
     )
     question = flags.build_question(WITH_MODEL)
     candidates = _select_candidates(flags, location)
     since, until = parse_flag_time("since", flags.since), parse_flag_time("until", flags.until)
-    with open_read_only(location.directory, location.catalogue) as state, show_progress("pages of the log") as steps:
+    with open_event_log(location) as events, show_progress("pages of the log") as steps:
         log, evaluated = evaluate_decisions(
             question,
-            decision_log.read_events(state, since=since, until=until),
+            events.read_events(since=since, until=until),
             candidates,
             lambda number: f"the decision of event {number}",
             frozen_since=(since or 0.0) if flags.frozen else None,
             on_page=steps.advance,
         )
-    return _build_report(flags, str(location.directory / _LEDGER), question, candidates, evaluated, log)
+    source_name = _SHARED_LEDGER if location.address is not None else str(location.directory / _LEDGER)
+    return _build_report(flags, source_name, question, candidates, evaluated, log)
 
 
 def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: DecisionFile) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """The state directory a command works on, and the policies it is read with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import quote
 
 import typer
@@ -12,8 +15,15 @@ from bandstand.config.catalogue import load_catalogue
 from bandstand.config.loops import get_loop_directory, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings, read_settings
 from bandstand.errors import ConfigurationError
+from bandstand.store.logged_events import EventLog
 from bandstand.store.loop_directories import LoopDirectories
+from bandstand.store.maintenance.decision_log import DirectoryEventLog
 from bandstand.store.maintenance.loops import read_loop_definition
+from bandstand.store.maintenance.offline import open_read_only
+from bandstand.wiring.engine import read_state_url
+
+if TYPE_CHECKING:
+    from bandstand.store.postgres.address import LedgerAddress
 
 StateDir = Annotated[
     str | None, typer.Option(metavar="PATH", help="The state directory. Overrides STATE_DIR, whose default is state.")
@@ -22,25 +32,34 @@ LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="In
 
 
 class StateLocation(NamedTuple):
-    """Where the state is, what is configured for it, and which loop's it is."""
+    """Where the state is, what is configured for it, and which loop's it is.
+
+    Attributes:
+        directory: that holds it; of a shared ledger, what a process keeps beside that.
+        address: of a shared ledger's schema; ``None`` for a directory.
+    """
 
     directory: Path
     catalogue: Catalogue
     definition: LoopDefinition = LoopDefinition(name=DEFAULT_LOOP)
+    address: "LedgerAddress | None" = None
 
 
-def resolve_location(state_dir: str | None, loop: str | None = None) -> StateLocation:
+def resolve_location(state_dir: str | None, loop: str | None = None, *, or_shared: bool = False) -> StateLocation:
     """Read the settings as the service would; the flags come first.
 
     Args:
         state_dir: the service's state directory; or that of a loop in it, which is then meant.
         loop: one of its loops; the default one if left out.
+        or_shared: the command works on a shared ledger too, which STATE_URL then names.
 
     Raises:
         ConfigurationError: a setting, or the file of BANDSTAND_CONFIG, is wrong; or there is no such loop.
     """
     settings = read_settings(state_dir=state_dir)
     if state_dir is None and (settings.state_url is not None or settings.state_url_file is not None):
+        if or_shared:
+            return _resolve_shared(settings, loop or DEFAULT_LOOP)
         raise ConfigurationError(
             "STATE_URL is set, and this command works on a directory: name one with --state-dir, or ask the running "
             "service with --url where the command has that"
@@ -53,6 +72,49 @@ def resolve_location(state_dir: str | None, loop: str | None = None) -> StateLoc
     if definition is None:
         raise ConfigurationError(f"STATE_DIR {str(settings.state_dir)!r} knows no loop {loop!a}")
     return StateLocation(get_loop_directory(settings, loop), load_loop_catalogue(settings, definition), definition)
+
+
+@contextmanager
+def open_event_log(location: StateLocation) -> Iterator[EventLog]:
+    """Read what was decided, whether or not a service runs on it.
+
+    Raises:
+        ConfigurationError: there is no ledger, or not of this version.
+        StorageUnavailableError: it cannot be read.
+    """
+    if location.address is None:
+        with open_read_only(location.directory, location.catalogue) as state:
+            yield DirectoryEventLog(state)
+        return
+    from bandstand.store.postgres.event_reader import open_shared_log  # noqa: PLC0415 (its driver is an extra)
+
+    with open_shared_log(location.address, location.catalogue) as log:
+        yield log
+
+
+def _resolve_shared(settings: Settings, loop: str) -> StateLocation:
+    try:  # the driver is an extra
+        from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
+        from bandstand.store.postgres.event_reader import open_shared_log  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigurationError("STATE_URL needs the driver: pip install 'bandstand[postgres]'") from None
+    catalogue, address = load_catalogue(settings), LedgerAddress.parse(read_state_url(settings) or "")
+    if loop == DEFAULT_LOOP:
+        return StateLocation(settings.state_dir, catalogue, address=address)
+    with open_shared_log(address, catalogue) as log:
+        changes = [change for change in log.list_loop_changes() if change.name == loop]
+    if not changes or changes[-1].after is None:
+        raise ConfigurationError(f"the ledger of STATE_URL knows no loop {loop!a}")
+    definition = LoopDefinition.parse(loop, changes[-1].after)
+    place = next(change.place for change in reversed(changes) if change.action == "create")
+    return StateLocation(
+        get_loop_directory(settings, place or loop),
+        load_loop_catalogue(settings, definition),
+        definition,
+        address if place is None else replace(address, schema=place),
+    )
 
 
 def build_path(path: str, loop: str | None) -> str:

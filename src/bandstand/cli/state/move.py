@@ -1,8 +1,7 @@
-"""``bandstand state move``: a state directory's ledger into a PostgreSQL."""
+"""``bandstand state move``: a state directory's ledger into a PostgreSQL, or back."""
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,48 +13,69 @@ from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.store.maintenance.offline import open_owned
 from bandstand.wiring.engine import read_state_url
 
+_SCHEMES = ("postgresql://", "postgres://")
+_KEPT = "The directory holds every word that it held: keep it as a backup, or delete it."
+_OUT_NOTES = [
+    "Start one service with STATE_DIR set to it, and without STATE_URL; on the database none starts any more.",
+    "The database holds every word that it held: drop the schema when you need no backup of it.",
+]
+
 
 def move(
-    source: Annotated[Path, typer.Option("--from", metavar="DIR", help="The state directory of the stopped service.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="DIR|URL",
+            help="The state directory of the stopped service, or the database; STATE_URL where this is left out.",
+        ),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Of the database, as STATE_URL has it, which is taken where this is left out."
+            metavar="URL|DIR",
+            help="The database, as STATE_URL has it, which is taken where this is left out; or a new state directory.",
         ),
     ] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="Compare every user on both sides, not 1,000.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move a ledger into an empty schema of a PostgreSQL, compare both sides, and close the old one.
+    """Move a ledger into an empty schema of a PostgreSQL, or back into a directory; compare, and close the old one.
 
-    The service must be stopped. Cut short, it is run again and begins anew; until all is compared, the old ledger is as
-    it was. Nothing is deleted in the directory.
+    Services must be stopped. Cut short, it is run again and begins anew; until all is compared, the old ledger is as it
+    was. Nothing is deleted there.
     """
-    url = to if to is not None else read_state_url(read_settings())
-    if not url:
-        raise InvalidRequestError("name the database: --to URL, or STATE_URL")
+    is_url = {name: value is not None and value.startswith(_SCHEMES) for name, value in (("from", source), ("to", to))}
+    url = source if is_url["from"] else to if is_url["to"] else read_state_url(read_settings())
+    directory = to if to is not None and not is_url["to"] else source if source and not is_url["from"] else None
+    if not url or directory is None or (source and to and is_url["from"] == is_url["to"]):
+        raise InvalidRequestError(
+            "name a directory and a database: --from DIR --to URL moves in, --from URL --to DIR out; STATE_URL stands "
+            "in for the URL"
+        )
+    is_out = directory == to
     try:  # the driver is an extra
         from bandstand.store.maintenance import move as moving  # noqa: PLC0415
+        from bandstand.store.maintenance.move_out import move_out  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
         raise ConfigurationError("moving needs the driver: pip install 'bandstand[postgres]'") from None
-    location = resolve_location(str(source))
-    with (
-        open_owned(location.directory, location.catalogue, moving=True) as opened,
-        show_progress("rows and users") as steps,
-    ):
+    location = resolve_location(directory)
 
-        def say(step: str) -> None:
-            typer.echo(step, err=True)
+    def say(step: str) -> None:
+        typer.echo(step, err=True)
 
-        done = moving.move(opened, url, everybody=all_, step=say, tick=steps.advance)
-        result = asyncio.run(done)
-    notes = [
-        f"Start the services with STATE_URL; on {source} none starts any more.",
-        "The directory holds every word that it held: keep it as a backup, or delete it.",
-    ]
+    with show_progress("rows and users") as steps:
+        if is_out:
+            done = move_out(url, location.directory, location.catalogue, everybody=all_, step=say, tick=steps.advance)
+            result = asyncio.run(done)
+        else:
+            with open_owned(location.directory, location.catalogue, moving=True) as opened:
+                result = asyncio.run(moving.move(opened, url, everybody=all_, step=say, tick=steps.advance))
+    started = f"Start the services with STATE_URL; on {directory} none starts any more."
+    notes = _OUT_NOTES if is_out else [started, _KEPT]
     answer = asdict(result) | {"left_behind": list(result.left_behind)}
     if not as_json:
         answer["tables"] = {name: rows for name, rows in result.tables.items() if rows}

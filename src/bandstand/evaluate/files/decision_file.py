@@ -19,7 +19,7 @@ from bandstand.evaluate.files.forms.score_request import ScoreRequestForm
 from bandstand.evaluate.files.log_table import open_table
 from bandstand.evaluate.files.propensities import check_pick
 from bandstand.evaluate.files.table import Record, RowTable
-from bandstand.store.maintenance.decision_log import PAGE, LoggedDecision, LoggedEvent, LoggedReward
+from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, LoggedReward
 
 FORMS: Final[tuple[type[DecisionForm], ...]] = (
     ScoreRequestForm,

@@ -22,14 +22,7 @@ from bandstand.evaluate.files.log_table import find_parts
 from bandstand.evaluate.files.standing_rewards import RewardColumns, StandingRewards
 from bandstand.store.event_files.day_reader import find_midnight
 from bandstand.store.event_files.form import Arrow, FileHeader
-from bandstand.store.maintenance.decision_log import (
-    PAGE,
-    LoggedDecision,
-    LoggedEvent,
-    LoggedReset,
-    LoggedReward,
-    LoggedState,
-)
+from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 from bandstand.store.records import first_seq_at
 
 _PARQUET: Final = b"PAR1"

@@ -20,7 +20,7 @@ from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.requests import LoggedRequest, encode_requests
 from bandstand.evaluate.policy_replay.reward_model import RewardModel
 from bandstand.evaluate.policy_replay.unread_features import FeatureCoverage
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 
 _MAX_PENDING = 50_000
 """Picks remembered until their reward comes, which spares reading the request again; of more than these it is read."""

@@ -9,6 +9,7 @@ import io
 import json
 from dataclasses import dataclass
 from importlib import resources
+from operator import itemgetter
 from typing import Any, Final, Self
 from zipfile import BadZipFile
 
@@ -240,21 +241,20 @@ def build_verdict(
         rule: the rule that counts, if there is one.
         stated: the target that a rule states, if one does.
     """
-    pairs = tuple(zip(taxonomy.label_names, probabilities.tolist(), strict=True))
+    pairs = list(zip(taxonomy.labels, probabilities.tolist(), strict=True))
     mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
-    for label, (_, p) in zip(taxonomy.labels, pairs, strict=True):
+    for label, p in pairs:
         mass[label.polarity] += p
-    polarity: Polarity = max(POLARITIES, key=lambda side: mass[side])
-    choices = [pair for label, pair in zip(taxonomy.labels, pairs, strict=True) if label.polarity == polarity]
-    chosen, confidence = max(choices, key=lambda pair: pair[1])
+    polarity: Polarity = max(POLARITIES, key=mass.__getitem__)
+    chosen, confidence = max([pair for pair in pairs if pair[0].polarity == polarity], key=itemgetter(1))
     return Verdict(
         taxonomy=taxonomy.name,
-        label=chosen,
+        label=chosen.name,
         confidence=min(confidence, 1.0),
         rationale=rationale,
         tier=tier,
         model=model,
-        probabilities=tuple((name, min(p, 1.0)) for name, p in pairs),
+        probabilities=tuple([(label.name, min(1.0, p)) for label, p in pairs]),
         rule=rule,
         target=find_target(normalised, polarity, stated),
         about=bool(normalised.about),

@@ -18,7 +18,7 @@ from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.local.rules import RuleMatch, Rules, format_match, get_stated_target
 from bandstand.judge.local.signal import has_signal, report_no_signal
 from bandstand.judge.local.topic_shift import compute_shift_probability, may_shift
-from bandstand.judge.taxonomy import Polarity, Taxonomy, shipped_taxonomy
+from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
 from bandstand.judge.verdict import Judged, Verdict
 
@@ -79,10 +79,12 @@ class Local:
         self._rules = rules
         self._classifier = classifier
         self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
-        self._stands = {
-            kind: np.array([label.polarity == polarity for label in self.taxonomy.labels])
-            for kind, polarity in (("praise", "positive"), ("complaint", "negative"))
+        self._sides = {
+            polarity: np.array([label.polarity == polarity for label in self.taxonomy.labels])
+            for polarity in POLARITIES
         }
+        self._stand_places = [self._sides[stand].nonzero()[0] for stand in _OPPOSITES if self._sides[stand].any()]
+        self._places = {name: place for place, name in enumerate(self.taxonomy.label_names)}
         label = _SHIFT_LABELS.get(self.taxonomy.name)
         self._shift = self.taxonomy.label_names.index(label) if label else None
 
@@ -173,7 +175,7 @@ class Local:
         """Return what a rule says of every label."""
         score = min(match.score, _MAX_RULE_SCORE)
         expert = np.full(len(self.taxonomy.labels), (1 - score) / (len(self.taxonomy.labels) - 1))
-        expert[self.taxonomy.label_names.index(match.label)] = score
+        expert[self._places[match.label]] = score
         return expert
 
     def _is_overtaken(self, normalised: NormalisedTurn, match: RuleMatch) -> bool:
@@ -195,7 +197,7 @@ class Local:
 
     def _cap(self, stated: Floats, polarity: Polarity) -> Floats:
         """Leave a stand no more than a quarter of the mass."""
-        same = np.array([label.polarity == polarity for label in self.taxonomy.labels])
+        same = self._sides[polarity]
         mass = float(stated[same].sum())
         if mass <= _MAX_DOUBTED:
             return stated
@@ -216,11 +218,10 @@ class Local:
     def _pool_stands(self, stated: Floats) -> Floats:
         """Give the likeliest label of each stand the mass of all its labels."""
         pooled = stated.copy()
-        for stand in ("negative", "positive"):
-            labels = [place for place, label in enumerate(self.taxonomy.labels) if label.polarity == stand]
-            if labels:
-                best = max(labels, key=lambda place: float(stated[place]))
-                pooled[labels], pooled[best] = 0.0, stated[labels].sum()
+        for places in self._stand_places:
+            masses = stated[places]
+            pooled[places] = 0.0
+            pooled[places[masses.argmax()]] = masses.sum()
         return pooled
 
     def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:

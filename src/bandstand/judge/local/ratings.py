@@ -63,6 +63,11 @@ def is_known_sign(token: str) -> bool:
     return token in _KNOWN_SIGNS
 
 
+def has_known_sign(tokens: Iterable[str]) -> bool:
+    """Tell whether one of these words is such an emoji."""
+    return not _KNOWN_SIGNS.isdisjoint(tokens)
+
+
 def parse_rating(message: str) -> float | None:
     """Read the rating that a message is, or opens with: −1 is the worst mark, 1 the best, 0 the middle.
 
@@ -78,7 +83,9 @@ def parse_rating(message: str) -> float | None:
     """
     if len(message) > _MAX_LENGTH:
         return None
-    text = _MARKS.sub("", unicodedata.normalize("NFKD", message.strip().lower()))
+    text = message.strip().lower()
+    if not text.isascii():
+        text = _MARKS.sub("", unicodedata.normalize("NFKD", text))
     first = _PIECE.match(text)
     # Most messages begin as no rating does, and one look tells so.
     if first is None or not (first[0].isdecimal() or first[0] in _BEGINNINGS):

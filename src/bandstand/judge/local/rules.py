@@ -193,6 +193,8 @@ class Rules:
         """Return every rule that fires, the one that counts first; none twice."""
         tokens = normalised.scope.tokens
         hits = list(self._find_hits(tokens))
+        if not hits:
+            return list(self._match_computed(normalised))
         silenced = {hit.rule.rule_id for hit in hits if not hit.fires}
         spoken = _filter_hits([hit for hit in hits if hit.fires and hit.rule.rule_id not in silenced], normalised)
         scope = normalised.scope

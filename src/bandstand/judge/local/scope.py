@@ -131,6 +131,11 @@ class _Reader:
             if not tokens:
                 continue
             cues = _find_cues(tokens)
+            if not cues and not gone:
+                # Most clauses, and what follows is about cues.
+                self._keep_clause(tokens, clause)
+                after_colon = clause.rstrip().endswith(_COLONS)
+                continue
             kinds = {cue.kind for cue in cues}
             if not _KEPT.isdisjoint(kinds):
                 kept = _find_exceptions(sentence) if kept is None else kept
@@ -143,9 +148,12 @@ class _Reader:
             if not after_colon:
                 is_last = position == len(clauses) - 1
                 self._note_contrast(*_find_contrast(cues, kinds, len(tokens), is_last=is_last))
-            self._words += tokens
-            self._texts.append(clause)
+            self._keep_clause(tokens, clause)
             after_colon = clause.rstrip().endswith(_COLONS)
+
+    def _keep_clause(self, tokens: tuple[str, ...], clause: str) -> None:
+        self._words += tokens
+        self._texts.append(clause)
 
     def build_scope(self) -> Scope:
         """Return what was found."""

@@ -23,7 +23,7 @@ from typing import Final
 
 from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
-from bandstand.judge.local.ratings import is_known_sign
+from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.local.topic_shift import is_stop_word
 from bandstand.judge.taxonomy import Polarity
@@ -53,7 +53,9 @@ class _Words:
         return any(pair in word for word in self.characters)
 
     def occur_in(self, stems: set[str], text: str) -> bool:
-        return not self.stems.isdisjoint(stems) or any(word in text for word in self.characters)
+        if not self.stems.isdisjoint(stems):
+            return True
+        return not text.isascii() and any(word in text for word in self.characters)
 
 
 def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None) -> Target:
@@ -71,7 +73,7 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
         return stated or "content"
     if stated not in {None, "behaviour"}:
         return stated
-    if turn.rating is not None or any(map(is_known_sign, turn.judged_tokens)):
+    if turn.rating is not None or has_known_sign(turn.judged_tokens):
         return "behaviour"
     is_behaviour = _has_enough_signs(turn, polarity, is_stated=stated is not None)
     return "behaviour" if is_behaviour else "content"

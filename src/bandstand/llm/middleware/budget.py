@@ -88,6 +88,7 @@ class DailyBudget:
         clock: seconds since the epoch.
         load_spending: what a day has cost before this process; nothing if left out.
         next_number: numbers reservations.
+        is_shared: whether others spend from the same books at the same time: these are read before each reservation.
 
     Attributes:
         rejected: pieces of work for which there was no budget.
@@ -100,6 +101,7 @@ class DailyBudget:
         clock: Callable[[], float] = time.time,
         load_spending: Callable[[int], Awaitable[Spending]] = _load_nothing,
         next_number: Callable[[], int] | None = None,
+        is_shared: bool = False,
     ) -> None:
         self.rejected = 0
         self._caps = caps
@@ -109,7 +111,11 @@ class DailyBudget:
         self._next_number = next_number or itertools.count().__next__
         self._day = -1
         self._spent = Spending()
+        self._is_shared = is_shared
         self._open: dict[int, Reservation] = {}  # by number
+        self._booked: set[int] = set()  # of these, those that a book says
+        self._said: dict[str, Spending] = {}  # what each book said last, of one day
+        self._said_day = -1
         self._released = asyncio.Event()
         self._day_lock = asyncio.Lock()
 
@@ -151,6 +157,7 @@ class DailyBudget:
         """
         await self.refresh_day()
         wanted = self._compute_spending(bound)
+        await self._reread()
         while (fault := self._find_fault(wanted)) is not None:
             under_way = [each.spending for each in self._open.values() if each.day == self._day]
             if not wait or not under_way or self._find_fault(wanted - sum(under_way, Spending())) is not None:
@@ -159,10 +166,34 @@ class DailyBudget:
             self._released.clear()
             await self._released.wait()
             await self.refresh_day()
+            await self._reread()
         reservation = Reservation(self._next_number(), self._day, wanted)
         self._spent += wanted
         self._open[reservation.number] = reservation
         return reservation
+
+    def note_booked(self, reservation: Reservation) -> None:
+        """Take note that a book says what was set aside."""
+        if reservation.number in self._open:
+            self._booked.add(reservation.number)
+
+    async def _reread(self) -> None:
+        """Read what all have spent, and add what was set aside here and is in no book yet."""
+        if not self._is_shared or (self._caps.tokens is None and self._caps.usd is None):
+            return
+        day, unsaid = self._day, self._list_unbooked()
+        said = self._said if self._said_day == day else {}
+        said |= {book: await load(day) for book, load in self._loaders.items()}
+        self._said, self._said_day = said, day  # with what books said that are closed by now
+        # What was set aside or written down meanwhile may count twice until the next look, and never not at all.
+        unsaid |= self._list_unbooked()
+        if day == self._day:
+            self._spent = sum(
+                (each.spending for each in unsaid.values() if each.day == day), sum(said.values(), Spending())
+            )
+
+    def _list_unbooked(self) -> dict[int, Reservation]:
+        return {number: each for number, each in self._open.items() if number not in self._booked}
 
     def settle(self, reservation: Reservation, usage: TokenUsage) -> Spending:
         """Replace a reservation by what the work did cost; one of an earlier day no longer matters.
@@ -173,12 +204,14 @@ class DailyBudget:
         actual = self._compute_spending(usage)
         if self._open.pop(reservation.number, None) is not None and reservation.day == self._day:
             self._spent += actual - reservation.spending
+        self._booked.discard(reservation.number)
         self._released.set()
         return actual
 
     def keep(self, reservation: Reservation) -> None:
         """Let a reservation stand, since nobody knows what the work did cost; one that is settled stays so."""
         self._open.pop(reservation.number, None)
+        self._booked.discard(reservation.number)
         self._released.set()
 
     def _compute_spending(self, usage: TokenUsage) -> Spending:

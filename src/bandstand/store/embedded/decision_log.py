@@ -233,7 +233,7 @@ class _DecisionEvent(UserEvent[Decision]):
         if not user.profile.apply_decision(decision.seq, policy.key, decision.ts, exploring=decision.exploring):
             user.stale = True
         user.open_decisions.add(decision.seq, policy.name, decision.tip_id, decision.ts)
-        decision.body, decision.numbers = b"", None  # the ledger has them; a reward needs only x
+        decision.body, decision.numbers, decision.request = b"", None, None  # logged; a reward needs only x
 
     def take_back(self) -> None:
         if self._person is not self.user:

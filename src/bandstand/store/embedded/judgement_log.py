@@ -1,6 +1,6 @@
 """Judgements: what is made of a turn, logged and taught in one commit, and looked up afterwards."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ from bandstand.store.tables.judgements import (
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.windows import LATE, is_too_late
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class EmbeddedJudgements:
@@ -64,7 +65,7 @@ class EmbeddedJudgements:
     # ── what comes of them ────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit."""
         directory, before = self._directory, judgement.reward_seq
@@ -104,7 +105,7 @@ class EmbeddedJudgements:
         conclusion: Conclusion,
         decision: Decision | None,
         revocable: list[RevocableReward],
-        allow_update: Callable[[], bool],
+        allow_update: AllowUpdate,
     ) -> TurnOutcome:
         """How the judgement stands after this, and what it gives."""
         ts = self._directory.clock()
@@ -116,7 +117,7 @@ class EmbeddedJudgements:
                 state, reason = "withheld", "expired"
             elif decision is not None and judgement.reward_seq is None and is_too_late(decision, judgement.ts):
                 state, reason = "withheld", LATE
-            elif not forgotten and not allow_update():
+            elif not forgotten and not allow_update(None):
                 state, reason = "withheld", "influence_cap"
             else:
                 reward = self._build_reward(judgement, conclusion, decision, x, ts)

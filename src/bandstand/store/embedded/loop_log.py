@@ -1,5 +1,6 @@
 """Loops beside the default one, in whose ledger they are; and erasures that go over all of them."""
 
+from dataclasses import replace
 from functools import partial
 
 from bandstand.store.embedded.state_directory import StateDirectory
@@ -13,10 +14,11 @@ class EmbeddedLoops:
     def __init__(self, directory: StateDirectory) -> None:
         self._directory = directory
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        """Log that a loop was made, changed or deleted, synced."""
+    async def log_loop_change(self, change: LoopChange) -> LoopChange:
+        """Log that a loop was made, changed or deleted, synced; there is no other process that could have done so."""
         seq = self._directory.next_seq(change.ts)
         await self._directory.run_exclusively(partial(loops.log_loop_change, seq=seq, change=change))
+        return replace(change, seq=seq)
 
     async def list_loop_changes(self) -> list[LoopChange]:
         """Every change of a loop, the oldest first."""

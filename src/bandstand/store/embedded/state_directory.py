@@ -208,6 +208,7 @@ class StateDirectory:
             quarantined=self._documents.quarantined,
             last_error=self._last_error,
             disk_is_full=self._room.is_full(),
+            disk_free=self._room.count_free(),
         )
 
     def record_error(self, reason: str) -> None:

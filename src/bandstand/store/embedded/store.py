@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,15 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class EmbeddedStore(Store):
     """Keeps the events of one deployment under ``state_dir``, in one SQLite ledger that one process owns.
 
     What each method promises stands in :class:`bandstand.store.protocol.Store`; here stands only which part does it.
+
+    It may be opened again after it was closed; nothing in memory outlives that.
 
     Args:
         state_dir: where everything is kept; made if absent.
@@ -86,7 +90,14 @@ class EmbeddedStore(Store):
         clock: Callable[[], float] = time.time,
         observe: CommitObserver | None = None,
     ) -> None:
-        self._directory = StateDirectory(state_dir, catalogue, options=options, clock=clock, observe=observe)
+        self._build_directory = partial(
+            StateDirectory, state_dir, catalogue, options=options, clock=clock, observe=observe
+        )
+        self._join_parts()
+        self._was_open = False
+
+    def _join_parts(self) -> None:
+        self._directory = self._build_directory()
         keys = IdempotencyKeys(self._directory)
         self._decisions = EmbeddedDecisions(self._directory)
         self._revocations = EmbeddedRevocations(self._directory)
@@ -113,7 +124,15 @@ class EmbeddedStore(Store):
         self._directory.secret = secret
 
     async def open(self) -> None:
-        await self._directory.open(self._retention.run, self._gains.run)
+        before = vars(self).copy()
+        if self._was_open:
+            self._join_parts()  # what the former ones have in memory may be older than the ledger by now
+        try:
+            await self._directory.open(self._retention.run, self._gains.run)
+        except BaseException:
+            vars(self).update(before)  # they are closed, and refuse what they are asked
+            raise
+        self._was_open = True
 
     async def close(self) -> None:
         await self._directory.close()
@@ -287,8 +306,9 @@ class EmbeddedStore(Store):
 
     # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        del after  # nobody else writes here
+        return await self._loops.log_loop_change(change)
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()
@@ -345,7 +365,7 @@ class EmbeddedStore(Store):
     # ── what is made of turns ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         return await self._judgements.apply_conclusion(judgement, conclusion, allow_update=allow_update)
 

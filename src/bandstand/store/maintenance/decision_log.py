@@ -8,19 +8,26 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bandstand.bandit.profile import Profile
+from bandstand.store.logged_events import (
+    PAGE,
+    EventLog,
+    LoggedDecision,
+    LoggedEvent,
+    LoggedReset,
+    LoggedReward,
+    LoggedState,
+)
 from bandstand.store.maintenance.offline import OpenedDirectory
-from bandstand.store.records import Array, first_seq_at
+from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.sqlite.schema import find_last_seq
-
-PAGE = 1000
-"""Most events of one kind in a page."""
 
 # A reward that a reset kept from teaching was given all the same. One that names its decision is surer than a link.
 # One that was taken back, for another or for none, never stood.
@@ -47,76 +54,21 @@ _NTH = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?"
 _BASELINES = """SELECT seq, uid, document FROM marks WHERE kind = 'baseline' AND seq > ? ORDER BY seq LIMIT ?"""
 
 
-class LoggedDecision(NamedTuple):
-    """A decision, and the reward that it got in the end.
+@dataclass(frozen=True, slots=True)
+class DirectoryEventLog(EventLog):
+    """The log of an observed state directory."""
 
-    Attributes:
-        uid: the store's key of the user.
-        policy: name of the policy that made it.
-        seed: its draw, in [0, 1).
-        pick: index of the picked candidate.
-        propensity: probability with which it was picked.
-        probabilities: of all candidates, shape (K,).
-        body: the score request as it came.
-        reward: the value; None where no reward came.
-        means: what its policy expected of each candidate, shape (K,); empty where that is not known.
-    """
+    state: OpenedDirectory
 
-    seq: int
-    uid: int
-    policy: str
-    ts: float
-    seed: float
-    pick: int
-    propensity: float
-    probabilities: Array
-    body: bytes
-    reward: float | None
-    means: Array = np.zeros(0)
+    def read_events(
+        self, *, since: float | None = None, until: float | None = None, page: int = PAGE
+    ) -> Iterator[list[LoggedEvent]]:
+        """As :func:`read_events`."""
+        return read_events(self.state, since=since, until=until, page=page)
 
-
-class LoggedReward(NamedTuple):
-    """A reward that taught, and where its features are: in a decision's pick, or with the reward itself.
-
-    Attributes:
-        decision_seq: the decision it names; None in the legacy form.
-        pick: index of the candidate that was rewarded; 0 in the legacy form.
-        body: the decision's request; in the legacy form a request with the rewarded candidate alone.
-    """
-
-    seq: int
-    uid: int
-    ts: float
-    value: float
-    weight: float
-    decision_seq: int | None
-    pick: int
-    body: bytes
-
-
-class LoggedReset(NamedTuple):
-    """A user was forgotten by every policy."""
-
-    seq: int
-    uid: int
-    ts: float
-
-
-class LoggedState(NamedTuple):
-    """A user's state was put in place of what was learned: by an import, or by retention for what it took.
-
-    Attributes:
-        seq: number of the import; 0 of what retention took.
-        ts: when it was imported; 0.0 of what retention took.
-    """
-
-    seq: int
-    uid: int
-    ts: float
-    profile: Profile
-
-
-LoggedEvent = LoggedDecision | LoggedReward | LoggedReset | LoggedState
+    def count_events(self) -> int:
+        """As :func:`count_events`."""
+        return count_events(self.state)
 
 
 def read_events(

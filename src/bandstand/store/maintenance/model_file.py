@@ -20,6 +20,7 @@ from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.export import ImportSource, export, read_lines
 from bandstand.store.maintenance.import_ import StateImporter, format_faults
 from bandstand.store.maintenance.offline import OpenedDirectory, open_owned, open_read_only
+from bandstand.store.tables.decisions import find_uid
 
 MAX_UNPACKED: Final = 256 * 1024 * 1024
 """Bytes of lines in a file; of more, `bandstand state import` is the way."""
@@ -76,7 +77,10 @@ class ModelFiles:
     def _require_own(self, state: OpenedDirectory, profile: Profile) -> None:
         if not profile.policies:
             return
-        if (profile.user_id == EVERYBODY) is not self.has_one_model:
+        is_everybody = profile.user_id == EVERYBODY  # where each has their own, somebody may be called so
+        if is_everybody and not self.has_one_model:
+            is_everybody = find_uid(state.connection, EVERYBODY) is None
+        if is_everybody is not self.has_one_model:
             whose = "one model for everybody" if self.has_one_model else "a model for each user"
             raise InvalidRequestError(f"it is of another loop: this one has {whose}")
         known = {(name, schema) for name, schema in state.connection.execute(_POLICIES)}

@@ -8,32 +8,24 @@ mark, a move begins anew; after it, what is left is the release.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
-from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.learners.documents import render
-from bandstand.store.learners.event_times import EventTimes
 from bandstand.store.loop_directories import LoopDirectories
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
-from bandstand.store.maintenance.rebuild_verify import find_difference
+from bandstand.store.maintenance.shared_fold import BENT, SharedFold, choose_users, compare_states, is_bent
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.arrival import Arrival, LedgerState, compute_token, describe_target
-from bandstand.store.postgres.connections import ConnectionPool, Session
+from bandstand.store.postgres.connections import Session
 from bandstand.store.postgres.moved_rows import DERIVED_TABLES, TABLES, count_left_behind, iter_rows, number_events
-from bandstand.store.postgres.profiles import ProfileCache
-from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.records import to_time
 from bandstand.store.sqlite.moved_mark import MovedMark, read_moved_mark, write_moved_mark
 from bandstand.store.sqlite.schema import find_last_seq
 from bandstand.store.tables.loops import list_loop_changes
-from bandstand.times import CLOCK_SLACK_S
 
-SAMPLE = 1000
-"""Users that are folded on both sides, where not all are."""
 _NAMED = 5
 _COUNTED_USERS = """SELECT u.uid, u.user_id FROM users AS u WHERE EXISTS (
     SELECT 1 FROM marks AS m WHERE m.uid = u.uid AND m.kind IN ('baseline', 'import')) ORDER BY u.uid"""
@@ -123,12 +115,8 @@ def require_movable(state: OpenedDirectory) -> None:
         raise ConfigurationError(f"loops beside the default one cannot be moved: {', '.join(sorted(names))}")
     if (after := current.get(DEFAULT_LOOP)) is not None:
         definition = LoopDefinition.parse(DEFAULT_LOOP, after)
-        kept = LoopDefinition(name=DEFAULT_LOOP)
-        if (definition.mode, definition.scope) != (kept.mode, kept.scope):
-            raise ConfigurationError(
-                f"the default loop has the mode {definition.mode!r} and the scope {definition.scope!r}, which a shared "
-                "ledger does not keep"
-            )
+        if definition.scope != "user":
+            raise ConfigurationError(f"the default loop has the scope {definition.scope!r}: it cannot be moved")
     if connection.execute("SELECT EXISTS (SELECT 1 FROM subjects)").fetchone()[0]:
         raise ConfigurationError("decisions of a model for everybody (table subjects) cannot be moved")
     for table in TABLES:
@@ -226,15 +214,14 @@ async def verify(
     Raises:
         StorageUnavailableError: somebody is not.
     """
-    users = list(state.iter_users())
-    chosen = users if everybody or len(users) <= SAMPLE else sorted(Random(len(users)).sample(users, SAMPLE))
-    fold = _SharedFold(address, state.catalogue)
+    chosen = choose_users(state, everybody=everybody)
+    fold = SharedFold(address, state.catalogue)
     await fold.open()
     bent = 0
     try:
         for uid, user_id in chosen:
             truth, moved = state.rebuild_profile(uid, user_id), await fold.load(user_id)
-            if _is_bent(state, uid, truth):
+            if is_bent(state, uid, truth):
                 bent += 1
             elif (difference := _compare(state, uid, moved, truth)) is not None:
                 raise StorageUnavailableError(
@@ -243,56 +230,15 @@ async def verify(
             tick()
     finally:
         await fold.close()
-    sentence = f"{bent:,} users of those compared have events from a clock that was set back, and a memory that fades"
-    return len(chosen) - bent, (f"{sentence}: each event counts as of its own time from now on",) if bent else ()
+    left = (f"{bent:,} {BENT}: each event counts as of its own time from now on",) if bent else ()
+    return len(chosen) - bent, left
 
 
 def _compare(state: OpenedDirectory, uid: int, moved: Profile, truth: Profile) -> str | None:
     """The first difference between the two sides, in words."""
     if moved.reset_seq != _number_reset(state, uid, truth.reset_seq):
         return "its reset differs"
-    moved.reset_seq = truth.reset_seq
-    for key, held in truth.policies.items():
-        twin = moved.policies.get(key)
-        if twin is not None and abs((twin.last_updated or 0.0) - (held.last_updated or 0.0)) <= CLOCK_SLACK_S:
-            twin.last_updated = held.last_updated  # the last event's there, the latest here
-    return find_difference(moved, truth)
-
-
-def _is_bent(state: OpenedDirectory, uid: int, truth: Profile) -> bool:
-    """Whether an event counts as of another time than its own, and that matters."""
-    fades = any(held.half_life for held in truth.policies.values())
-    return fades and EventTimes(state.connection, uid, 0).is_bent
-
-
-class _SharedFold:
-    """Users as a service on the shared ledger would read them."""
-
-    def __init__(self, address: LedgerAddress, catalogue: Catalogue) -> None:
-        self._pool = ConnectionPool(address, 1, durable=False, statement_s=0)
-        self._policies = LedgerPolicies(catalogue)
-        self._users = ProfileCache(
-            self._pool,
-            self._pool,
-            self._policies.registry,
-            prepare=self._prepare,
-            observe_seq=lambda _: None,
-            max_users=1,
-        )
-
-    async def open(self) -> None:
-        await self._policies.load(self._pool)
-
-    async def load(self, user_id: str) -> Profile:
-        profile = (await self._users.load(user_id)).profile
-        self._users.drop_all()
-        return profile
-
-    async def close(self) -> None:
-        await self._pool.close()
-
-    async def _prepare(self, _: list[Any]) -> None:
-        """All policies are known: nobody else writes."""
+    return compare_states(moved, truth)
 
 
 # ── what is left ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ import asyncpg
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, ROW_ERRORS, describe, to_storage_error
+from bandstand.store.postgres.figures import PoolFigures
 
 _CONNECT_S = 2.0
 _REQUEST_S = 10.0
@@ -57,6 +58,7 @@ class ConnectionPool:
         self._free = asyncio.Semaphore(size)
         self.first_stripe = first_stripe
         self.last_round_trip_s: float | None = None
+        self.figures = PoolFigures()
 
     async def connect(self) -> Session:
         """A new connection, with the settings that all of its kind have; behind a pooler they are the role's."""
@@ -93,7 +95,8 @@ class ConnectionPool:
         """A connection for the block; one that fails in it is closed."""
         async with self._free:
             number, session = self._idle.popleft()
-            kept = None
+            kept, was_open = None, session is not None
+            self.figures.busy += 1
             try:
                 if session is None or session.is_closed():
                     session = await self.connect()
@@ -106,6 +109,8 @@ class ConnectionPool:
                 if kept is None and session is not None:
                     session.terminate()
                 self._idle.appendleft((number, kept))
+                self.figures.busy -= 1
+                self.figures.open += (kept is not None) - was_open
 
     async def run(self, work: Work[T], *, is_long: bool = False) -> T:
         """Do something on a connection, again and again while the database is away, for some seconds.
@@ -123,13 +128,16 @@ class ConnectionPool:
                     async with asyncio.timeout(None if is_long else _STATEMENT_S):
                         result = await work(channel, tries)
                     self.last_round_trip_s = time.perf_counter() - started
+                    self.figures.record_call(self.last_round_trip_s)
                     return result
             except ROW_ERRORS:
                 raise
             except REPEATABLE_ERRORS as error:
+                self.figures.record_error(error)
                 if time.monotonic() + pause > deadline:
                     raise to_storage_error(error) from error
             except asyncpg.PostgresError as error:
+                self.figures.record_error(error)
                 raise to_storage_error(error) from error
             tries += 1
             await asyncio.sleep(pause)
@@ -176,6 +184,7 @@ class ConnectionPool:
                 with suppress(*REPEATABLE_ERRORS, asyncpg.PostgresError):
                     await session.close(timeout=1.0)
         self._idle = deque((number, None) for number, _ in self._idle)
+        self.figures.open = 0
 
 
 class GroupLane:

@@ -13,6 +13,7 @@ from bandstand.store.tables.console_queries import (
     MAX_COUNTED,
     ConsoleSource,
     DecisionRow,
+    DefinitionRow,
     PolicyActivity,
     UserRow,
     VerdictRow,
@@ -45,13 +46,18 @@ _BY_PREFIX = f"""SELECT {_USER_COLUMNS} FROM users AS u WHERE starts_with(u.user
 _BY_ID = f"SELECT {_USER_COLUMNS} FROM users AS u WHERE u.user_id = $1"  # noqa: S608 (constants)
 _RESETS = f"""SELECT floor(ts / 86400)::integer AS day, count(*) AS users
     FROM (SELECT ts FROM marks WHERE kind = 'reset' ORDER BY seq DESC LIMIT {MAX_COUNTED}) AS m GROUP BY 1"""  # noqa: S608 (a number of ours)
-_LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = $1 AND kind = 'reset'"
+_DEFINITIONS = """SELECT p.name, p.schema, p.schema_hash, p.hash, min(g.day) AS day
+    FROM gain_days AS g JOIN policies AS p ON p.id = g.policy
+    WHERE g.day > (SELECT max(day) FROM gain_days) - $1 GROUP BY p.id ORDER BY p.id"""
+_USER_RESETS = "SELECT ts FROM marks WHERE uid = $1 AND kind = 'reset' ORDER BY seq DESC LIMIT $2"
 _DECISIONS = f"""SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
-        r.value, r.applied AND v.seq IS NULL AS applied, coalesce(v.cause, r.reason) AS reason
+        r.value, r.applied AND v.seq IS NULL AS applied, coalesce(v.cause, r.reason) AS reason, t.seq, t.nonce
     FROM decisions AS d JOIN policies AS p ON p.id = d.policy
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
     LEFT JOIN LATERAL ({NEWEST_REWARD}) AS r ON true
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
+    LEFT JOIN LATERAL (SELECT j.seq, j.nonce FROM judgements AS j WHERE j.decision_seq = d.seq
+        ORDER BY j.seq DESC LIMIT 1) AS t ON true
     WHERE d.uid = $1 AND d.seq < $2 ORDER BY d.seq DESC LIMIT $3"""  # noqa: S608 (constants)
 _REWARDS = """SELECT ts, value FROM (SELECT n, ts, value FROM rewards WHERE uid = $1 ORDER BY n DESC LIMIT $2) AS r
     ORDER BY n"""
@@ -116,18 +122,19 @@ class SharedConsoleQueries(ConsoleSource):
         found = await self._list_users(_BY_ID, user_id)
         return found[0] if found else None
 
-    async def find_last_reset(self, uid: int) -> float | None:
-        """When the user was last reset, in seconds since the epoch."""
-        ts: float | None = (await self._readers.fetch_one(_LAST_RESET, uid))[0]
-        return ts
+    async def list_user_resets(self, uid: int, limit: int) -> list[float]:
+        """When the user was reset, in seconds since the epoch, the newest first."""
+        return [row["ts"] for row in await self._readers.fetch(_USER_RESETS, uid, limit)]
 
     async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
         rows = await self._readers.fetch(_DECISIONS, uid, LAST_SEQ if before is None else before, limit)
-        return [
-            DecisionRow(seq, own_id if nonce is None else format_id(seq, nonce), *rest)
-            for seq, nonce, own_id, *rest in rows
-        ]
+        found = []
+        for seq, nonce, own_id, *rest, turn, turn_nonce in rows:
+            judgement_id = None if turn is None else format_id(turn, turn_nonce)
+            values = (seq, own_id if nonce is None else format_id(seq, nonce), *rest, judgement_id)
+            found.append(DecisionRow(*values))
+        return found
 
     async def list_rewards(self, uid: int, limit: int) -> list[tuple[float, float]]:
         """Time and value of a user's newest rewards, oldest first."""
@@ -136,6 +143,10 @@ class SharedConsoleQueries(ConsoleSource):
     async def count_resets(self) -> dict[int, int]:
         """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
         return {row["day"]: row["users"] for row in await self._readers.fetch(_RESETS)}
+
+    async def list_definitions(self, days: int) -> list[DefinitionRow]:
+        """How policies were defined in the newest ``days``, in the order in which they came."""
+        return [DefinitionRow(*row) for row in await self._readers.fetch(_DEFINITIONS, days)]
 
     async def search_decisions(
         self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_DECISIONS_SEARCHED

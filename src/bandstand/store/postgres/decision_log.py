@@ -1,16 +1,17 @@
 """Decisions: compared and inserted in groups, and found again by any process."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic_core import from_json, to_json
 
 from bandstand.bandit.aggregation import PartSums
 from bandstand.errors import StorageUnavailableError, UnsupportedByEngineError
 from bandstand.store.ids import format_id, get_nonce, parse_event_id
+from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_statements import (
     FIND_LOGGED,
@@ -21,6 +22,7 @@ from bandstand.store.postgres.decision_statements import (
 )
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_DECISION, to_part_reward
+from bandstand.store.postgres.picked_request import cut_request
 from bandstand.store.postgres.profiles import CachedProfile
 from bandstand.store.protocol import MovedError
 from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, RewardWindow, first_seq_at
@@ -109,17 +111,33 @@ class SharedDecisions:
         if user is None:
             raise StorageUnavailableError("the user has left memory; try again")
         row = self._build_row(decision, user)
-        return self._wait(decision, user, self.lane.submit((row, user)))
+        outcome: Outcome[Decision] = Outcome()
+        self.lane.submit((row, user)).add_done_callback(partial(self._conclude, decision, user, outcome))
+        return outcome
 
-    async def _wait(self, decision: Decision, user: CachedProfile, future: Awaitable[Any]) -> Decision:
-        found = await future
+    def _conclude(
+        self, decision: Decision, user: CachedProfile, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
+    ) -> None:
+        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        found, error = None, future.exception()
+        if error is None and (found := future.result()) is not None and found["is_logged"]:
+            self._note_logged(decision, user)
+            outcome.settle(decision, None)
+        elif error is not None:
+            outcome.settle(None, error)
+        else:
+            settle_with(self._find_standing(decision, user, found), outcome)
+
+    async def _find_standing(self, decision: Decision, user: CachedProfile, found: Any) -> Decision:
+        """The decision that stands in the place of one that was not logged.
+
+        Raises:
+            MovedError: none does; it is to be made again.
+        """
         users = self._ledger.users
         if found is None:
             users.drop(decision.user_id)
             raise MovedError("the user was erased meanwhile; decide again")
-        if found["is_logged"]:
-            self._note_logged(decision, user)
-            return decision
         if not found["is_current"]:
             await self._ledger.reload()
             raise MovedError("the deployment has changed meanwhile; decide again")
@@ -127,6 +145,7 @@ class SharedDecisions:
             users.drop(decision.user_id)
             raise MovedError("the user's state has gone back; decide again")
         if found["is_stale"] and decision.tries < _FORCED_TRY:
+            self._ledger.stale_scores += 1
             await users.catch_up(user)
             raise MovedError("the user has been rewarded meanwhile; decide again")
         existing = await self.find_receipt(decision.decision_id)
@@ -183,7 +202,8 @@ class SharedDecisions:
         state = user.profile.get_state(decision.policy.key)
         state.pulls += 1
         state.explores += decision.exploring
-        decision.uid, decision.body, decision.numbers = user.uid, b"", None  # the ledger has them
+        decision.uid = user.uid
+        decision.body, decision.numbers, decision.request = b"", None, None  # the ledger has them
         self._recent[decision.decision_id] = decision
         if len(self._recent) > _MAX_RECENT:
             self._recent.popitem(last=False)
@@ -211,7 +231,7 @@ class SharedDecisions:
             decision.floor,
             pack_body(decision.body),
             b"" if numbers is None else numbers.tobytes(),
-            cut_request(decision.body, decision.pick),
+            cut_request(decision.body, decision.pick, decision.request),
             decision.experiment,
             decision.policy.name,
             part,
@@ -327,12 +347,6 @@ async def _register(session: Any, user_ids: list[str], users: list[CachedProfile
     uids = {row["user_id"]: row["uid"] for row in await session.fetch(FIND_USERS, user_ids)}
     for user in users:
         user.uid = user.uid or uids[user.profile.user_id]
-
-
-def cut_request(body: bytes, pick: int) -> bytes:
-    """The request that a reward takes along: the same context, and of the candidates the pick alone."""
-    request = from_json(body)
-    return to_json({"context": request.get("context", {}), "candidates": [request["candidates"][pick]]})
 
 
 def build_decision_id(row: Any) -> str:

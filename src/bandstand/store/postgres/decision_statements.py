@@ -57,6 +57,7 @@ REWARD_COLUMNS = (
     ("body_hash", "bytea"),
     ("client", "text"),
     ("ts", "float8"),
+    ("withheld", "text"),
     ("scope", "text"),
     ("key", "text"),
     ("action", "text"),
@@ -66,7 +67,7 @@ REWARD_COLUMNS = (
     ("mapping_version", "integer"),
     ("mapping_hash", "text"),
 )
-"""What a reward is sent as, and then the stripe."""
+"""What a reward is sent as, and then the stripe; ``withheld`` says why it teaches nothing, if it is not to."""
 
 
 def _unnest(columns: tuple[tuple[str, str], ...], *, ordinality: bool = False) -> str:
@@ -200,14 +201,14 @@ claimed AS (
     ORDER BY g.ord ON CONFLICT DO NOTHING RETURNING holder),
 numbered AS MATERIALIZED (
     SELECT g.*, l.version + row_number() OVER (PARTITION BY g.uid ORDER BY g.ord) AS n,
-        g.made_at >= l.reset_version AS applied, l.is_shadowed
+        g.made_at >= l.reset_version AND g.withheld IS NULL AS applied,
+        CASE WHEN g.made_at < l.reset_version THEN 'reset' ELSE g.withheld END AS reason, l.is_shadowed
     FROM given AS g JOIN claimed AS c ON c.holder = g.seq JOIN locked AS l ON l.uid = g.uid),
 added AS (
     INSERT INTO rewards (seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied, reason, source,
         picked, shadow_set, body_hash, client, ts)
-    SELECT seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied,
-        CASE WHEN applied THEN NULL ELSE 'reset' END, source, picked, (SELECT shadow_set FROM deployment), body_hash,
-        client, ts FROM numbered RETURNING seq, shadow_set),
+    SELECT seq, uid, n, policy, decision_seq, decided, tip_id, value, weight, applied, reason, source, picked,
+        (SELECT shadow_set FROM deployment), body_hash, client, ts FROM numbered RETURNING seq, shadow_set),
 reacted AS (
     INSERT INTO reactions (seq, uid, action, dwell_ms, ts, name, version, hash)
     SELECT seq, uid, action, dwell_ms, acted, mapping, mapping_version, mapping_hash FROM numbered
@@ -221,11 +222,11 @@ bumped AS (
 rolled AS ({build_reward_counts("numbered", _REWARD_STRIPE)}),
 arrived AS ({build_arrival_counts("numbered", _REWARD_STRIPE)}),
 credited AS ({build_prompt_counts("numbered", _REWARD_STRIPE)})
-SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.picked, g.is_shadowed, a.shadow_set
+SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.reason, g.picked, g.is_shadowed, a.shadow_set
 FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
 """Returns nothing of a reward that is not logged: why, a second question tells."""
 
-FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, picked, shadow_set FROM rewards
+FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, reason, picked, shadow_set FROM rewards
     WHERE seq = ANY ($1::bigint[]) ORDER BY n"""
 LOCK_DECIDERS = """SELECT uid FROM users WHERE uid IN (SELECT uid FROM decisions WHERE seq = ANY ($1::bigint[]))
     ORDER BY uid FOR NO KEY UPDATE"""

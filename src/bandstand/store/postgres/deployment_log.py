@@ -26,13 +26,13 @@ from bandstand.store.tables.promotions import ExperimentStart, Promotion, build_
 from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HOLDOUT, HoldoutStart
 
-_LOCK = "SELECT epoch, shadow_set FROM deployment FOR UPDATE"
-_RAISE_EPOCH = "UPDATE deployment SET epoch = epoch + 1"
+LOCK_DEPLOYMENT = "SELECT epoch, shadow_set FROM deployment FOR UPDATE"
+RAISE_EPOCH = "UPDATE deployment SET epoch = epoch + 1"
 _RAISE_SHADOWS = "UPDATE deployment SET epoch = epoch + 1, shadow_set = $1"
 _ADD_MARK = (
     "INSERT INTO marks (seq, uid, kind, ts, client, document) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
 )
-_IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
+IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
 _PROMOTIONS = """SELECT kind, ts, client, document FROM marks
     WHERE uid IS NULL AND kind IN ('promotion', 'demotion') ORDER BY seq"""
 _NEWEST_PROMOTION = """SELECT seq, kind, ts, client, document FROM marks
@@ -91,17 +91,26 @@ class SharedDeployment:
 
         async def write(channel: Channel, _: int) -> None:
             session = channel.session
-            await session.fetchrow(_LOCK)
+            await session.fetchrow(LOCK_DEPLOYMENT)
             newest = await session.fetchrow(_NEWEST_PROMOTION)
             if newest is not None:
                 if parse_promotion(*newest[1:]).policy == promotion.policy:
                     return  # or it is this one, whose answer was lost
                 ledger.observe_seq(newest["seq"])
             await session.execute(_ADD_MARK, *build_promotion_row(ledger.next_seq(promotion.ts), promotion))
-            await session.execute(_RAISE_EPOCH)
+            await session.execute(RAISE_EPOCH)
 
         await ledger.writers.transact(write)
         await ledger.reload()
+
+    async def raise_epoch(self) -> None:
+        """Have whoever decides by what the deployment was until now refused, and look again."""
+
+        async def write(channel: Channel, _: int) -> None:
+            await channel.session.execute(RAISE_EPOCH)
+
+        await self._ledger.writers.transact(write)
+        await self._ledger.reload()
 
     async def list_promotions(self) -> list[Promotion]:
         """Every change of the active policy, the oldest first."""
@@ -117,6 +126,11 @@ class SharedDeployment:
         begun = await self._begin_split(HOLDOUT, definition)
         return None if begun is None else HoldoutStart(*begun)
 
+    async def find_running_split(self, kind: str, definition: str) -> tuple[int, float] | None:
+        """The number and the time of the beginning of a split, if it is the one that runs."""
+        newest = await self._ledger.readers.fetch_one(_NEWEST_SPLIT, kind)
+        return (newest["seq"], newest["ts"]) if newest is not None and newest["document"] == definition else None
+
     async def _begin_split(self, kind: str, definition: str | None) -> tuple[int, float] | None:
         """The number and the time of the beginning of a split, which may have been earlier; ``None`` for none."""
         ledger = self._ledger
@@ -124,7 +138,7 @@ class SharedDeployment:
 
         async def begin(channel: Channel, _: int) -> tuple[int, float] | None:
             session = channel.session
-            await session.fetchrow(_LOCK)
+            await session.fetchrow(LOCK_DEPLOYMENT)
             newest = await session.fetchrow(_NEWEST_SPLIT, kind)
             running = None if newest is None else newest["document"]
             if running == definition:
@@ -132,7 +146,7 @@ class SharedDeployment:
             ledger.observe_seq(0 if newest is None else newest["seq"])
             seq = ledger.next_seq(ts)
             await session.execute(_ADD_MARK, *MarkInsert(seq, None, kind, ts, "settings", definition))
-            await session.execute(_RAISE_EPOCH)
+            await session.execute(RAISE_EPOCH)
             return None if definition is None else (seq, ts)
 
         begun = await ledger.writers.transact(begin)
@@ -149,7 +163,7 @@ class SharedDeployment:
 
         async def write(channel: Channel, tries: int) -> LaunchEvent:
             session = channel.session
-            await session.fetchrow(_LOCK)
+            await session.fetchrow(LOCK_DEPLOYMENT)
             newest = await session.fetchval(_NEWEST_LAUNCH)
             if tries and kept and newest == kept[-1].seq:
                 return kept[-1]  # it is done, and its answer was lost
@@ -158,7 +172,7 @@ class SharedDeployment:
             ledger.observe_seq(newest)
             kept.append(number_event(event, ledger.next_seq(event.ts)))
             await session.execute(_ADD_MARK, *build_launch_row(kept[-1]))
-            await session.execute(_RAISE_EPOCH)
+            await session.execute(RAISE_EPOCH)
             return kept[-1]
 
         logged = await ledger.writers.transact(write)
@@ -203,7 +217,7 @@ class SharedDeployment:
 
         async def change(channel: Channel, _: int) -> None:
             session = channel.session
-            now = await session.fetchrow(_LOCK)
+            now = await session.fetchrow(LOCK_DEPLOYMENT)
             document = await session.fetchval(_SHADOW_POLICIES, now["shadow_set"])
             if meant == ([] if document is None else json.loads(document)):
                 return
@@ -297,11 +311,11 @@ class SharedDeployment:
 
         async def write(channel: Channel, tries: int) -> None:
             session = channel.session
-            await session.fetchrow(_LOCK)
-            if tries and await session.fetchval(_IS_MARKED, seq):
+            await session.fetchrow(LOCK_DEPLOYMENT)
+            if tries and await session.fetchval(IS_MARKED, seq):
                 return
             await session.execute(_ADD_MARK, *mark)
-            await session.execute(_RAISE_EPOCH)
+            await session.execute(RAISE_EPOCH)
 
         await self._ledger.writers.transact(write)
         await self._ledger.reload()

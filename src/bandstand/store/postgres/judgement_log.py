@@ -39,6 +39,7 @@ from bandstand.store.tables.judgements import (
 from bandstand.store.tables.revocations import RevocableReward
 from bandstand.store.tables.updates import build_updates
 from bandstand.store.tables.windows import LATE
+from bandstand.store.turn_protocol import TEACHING_WINDOW_S, AllowUpdate
 
 _STANDING = """SELECT j.rounds, j.version, d.version AS made_at, d.picked, d.ts AS decided,
         (SELECT w.due FROM windows AS w WHERE w.decision = d.seq) AS due,
@@ -109,7 +110,7 @@ class SharedJudgements:
     # ── what comes of them ────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         """Log what is made of a judgement, teach it, and take back what it taught before, all in one commit."""
         ledger = self._ledger
@@ -134,7 +135,7 @@ class SharedJudgements:
         channel: Channel,
         judgement: JudgedTurn,
         conclusion: Conclusion,
-        allow_update: Callable[[], bool],
+        allow_update: AllowUpdate,
         seq: int,
     ) -> TurnOutcome | None:
         session, ledger, before = channel.session, self._ledger, judgement.reward_seq
@@ -148,7 +149,12 @@ class SharedJudgements:
             is_lost = await session.fetchval(_OUT_OF_REACH, before)
             if is_lost or is_lost is None:
                 raise JudgementExpiredError("what this judgement taught cannot be told from the rest any more")
-        state, reason, reward = self._decide_update(concluding, allow_update)
+        taught: list[float] = []
+        if conclusion.teach is not None:  # under the user's lock: no other process has one teach meanwhile
+            since = concluding.ts - TEACHING_WINDOW_S
+            rows = await session.fetch(_UPDATE_TIMES, judgement.user_id, first_seq_at(since), since)
+            taught = [row["ts"] for row in rows]
+        state, reason, reward = self._decide_update(concluding, lambda: allow_update(taught))
         if standing["rounds"] != judgement.rounds:
             if conclusion.cause == "judge":
                 return None  # another process has judged it, for this one was away for too long
@@ -170,7 +176,7 @@ class SharedJudgements:
         return TurnOutcome(after, reward, revocable)
 
     def _decide_update(
-        self, concluding: _Concluding, allow_update: Callable[[], bool]
+        self, concluding: _Concluding, may_teach: Callable[[], bool]
     ) -> tuple[JudgementState, str | None, Reward | None]:
         """How the judgement stands after this, and the reward that it gives."""
         conclusion, judgement, standing = concluding.conclusion, concluding.judgement, concluding.standing
@@ -181,7 +187,7 @@ class SharedJudgements:
         is_forgotten, is_first = concluding.is_forgotten, judgement.reward_seq is None
         if is_first and standing["due"] is not None and judgement.ts >= standing["due"]:
             return "withheld", LATE, None
-        if not is_forgotten and not allow_update():
+        if not is_forgotten and not may_teach():
             return "withheld", "influence_cap", None
         if is_first and standing["picked"] is not None:
             require_free(standing)

@@ -16,9 +16,10 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
+from bandstand.store.postgres.figures import LedgerFigures
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import create_tables
+from bandstand.store.postgres.schema import FORMAT, create_tables, require_readable
 from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
 from bandstand.store.records import StoreStatus, first_seq_at
 
@@ -28,6 +29,8 @@ _POLL_S = 1.0
 _SILENCE_S = 5.0
 """Seconds without a successful poll after which the process is not ready."""
 _STRIPES = 8
+_STANDBYS = """SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN (
+    SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END"""
 _DEPLOYMENT = "SELECT epoch, shadow_set FROM deployment"
 ObserveCommit = Callable[[int, float, bool], None]
 """Told of each group: events in it, seconds it took, whether it was synced."""
@@ -71,6 +74,7 @@ class SharedLedger:
         observe: called after each group.
 
     Attributes:
+        address: as above.
         decisions: connections that log decisions.
         writers: connections that log everything else, synced.
         readers: connections that read.
@@ -80,6 +84,7 @@ class SharedLedger:
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
         has_real_clock: whether the clock may be held to the database's.
+        stale_scores: decisions that were made again, for their user had been rewarded elsewhere.
         secret: keys the draws and the tombstones of this deployment.
     """
 
@@ -97,7 +102,7 @@ class SharedLedger:
         self.has_real_clock = clock is time.time
         self.secret = b""
         self.epoch = 0
-        self._address = address
+        self.address = address
         self._observe = observe
         synced = options.durability != "process"
         self.decisions = ConnectionPool(address, _CONNECTIONS, durable=options.durability == "strict")
@@ -120,6 +125,9 @@ class SharedLedger:
         self._state = "closed"
         self._last_error: str | None = None
         self._polled_at = 0.0
+        self._standbys: int | None = None
+        self._outdated: str | None = None  # why this version may not go on
+        self.stale_scores = 0
         self._background_tasks: list[asyncio.Task[None]] = []
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +143,7 @@ class SharedLedger:
         """
         try:
             await self._reach()
-            self.secret = await create_tables(self.writers, self._address.schema)
+            self.secret = await create_tables(self.writers, self.address.schema)
             await self.take_slot()
             await self.policies.register(self.writers)
             await self.reload()
@@ -200,6 +208,11 @@ class SharedLedger:
             row = await self.readers.fetch_one(_DEPLOYMENT)
             if row["epoch"] == self.epoch:
                 return
+            try:
+                require_readable(dict(await self.readers.fetch("SELECT key, value FROM meta")))
+            except ConfigurationError as error:  # a later version has taken over
+                self._outdated = error.detail
+                raise StorageUnavailableError(error.detail) from error
             self.observe_seq(row["shadow_set"])
             await self.policies.load(self.readers)
             if self.policies.take_memory_changes():
@@ -226,6 +239,7 @@ class SharedLedger:
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
                     await self._renew_slot()
+                    self._standbys = (await self.readers.fetch_one(_STANDBYS))[0]
                 self._polled_at = time.monotonic()
             except BandstandError as error:
                 self.record_error(error.detail)
@@ -240,6 +254,8 @@ class SharedLedger:
 
     def next_seq(self, ts: float) -> int:
         """The number of an event about to be submitted."""
+        if self._outdated is not None:
+            raise StorageUnavailableError(self._outdated)
         return self.lease.next_seq(ts)
 
     def observe_seq(self, seq: int) -> None:
@@ -255,28 +271,44 @@ class SharedLedger:
         """Take note of what went wrong last, for :meth:`status`."""
         self._last_error = reason
 
-    def status(self, pending: int) -> StoreStatus:
+    def status(self, pending: int, *, is_leader: bool) -> StoreStatus:
         """How the store is doing now."""
         state = {"ready": "ready", "draining": "draining"}.get(self._state, "failed")
         if state == "ready" and self._find_trouble() is not None:
             state = "failed"
-        seconds = self.writers.last_round_trip_s
         return StoreStatus(
             state=state,  # type: ignore[arg-type]  # the three literals above
             durability=self.options.durability,
             warm_users=len(self.users),
             pending=pending,
             last_error=self._find_trouble() or self._last_error,
-            details={
-                "store": "postgresql",
-                "slot": self.lease.sequence.slot,
-                "processes": self.lease.processes,
-                "configurations": self.lease.configurations,
-                "last_round_trip_ms": None if seconds is None else round(seconds * 1000, 3),
+            details=self._build_figures(is_leader=is_leader).to_details(),
+        )
+
+    def _build_figures(self, *, is_leader: bool) -> LedgerFigures:
+        lease = self.lease
+        return LedgerFigures(
+            slot=lease.sequence.slot,
+            is_leader=is_leader,
+            processes=lease.processes,
+            configurations=lease.configurations,
+            format=FORMAT,
+            round_trip_s=self.writers.last_round_trip_s,
+            skew_s=lease.skew_s,
+            lease_s=lease.remaining_s,
+            synchronous_standbys=self._standbys,
+            stale_scores=self.stale_scores,
+            due_checkpoints=self.users.due_checkpoints,
+            pools={
+                "decisions": self.decisions.figures,
+                "writers": self.writers.figures,
+                "readers": self.readers.figures,
             },
         )
 
     def _find_trouble(self) -> str | None:
+        if self._outdated is not None:
+            return self._outdated
         if time.monotonic() - self._polled_at > _SILENCE_S:
             return "the database has not answered for five seconds"
         if not self.lease.is_valid:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bandstand.store.postgres.decision_log import cut_request
+from bandstand.store.postgres.picked_request import cut_request
 from bandstand.store.sqlite.packing import unpack_body
 
 FOLDED_STRIPE = -1

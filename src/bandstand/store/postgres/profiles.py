@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from bandstand.bandit.profile import Profile
-from bandstand.errors import BandstandError
+from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
@@ -28,6 +28,10 @@ _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
 BASELINE = "SELECT version, document FROM baselines WHERE uid = $1"
 
 EVENTS = f"SELECT {EVENT_COLUMNS} FROM events_of($1, $2)"  # noqa: S608 (constants)
+_NEWER_EVENTS = f"""SELECT {EVENT_COLUMNS}, (SELECT version FROM baselines WHERE uid = $1) AS baseline
+    FROM events_of($1, $2)"""  # noqa: S608 (constants)
+"""Events, and up to which retention has taken the earlier ones: both as of the same moment."""
+_MAX_READS = 3
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
     FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
     UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
@@ -90,6 +94,11 @@ class ProfileCache:
         """How many are in memory."""
         return len(self._users)
 
+    @property
+    def due_checkpoints(self) -> int:
+        """How many users' states are to be written."""
+        return len(self._due)
+
     def get(self, user_id: str) -> CachedProfile | None:
         """The user if they are in memory; they go last from here on."""
         user = self._users.get(user_id)
@@ -107,7 +116,21 @@ class ProfileCache:
         self._due.clear()
 
     async def load(self, user_id: str) -> CachedProfile:
-        """The user as the ledger has them now, with what their decisions count."""
+        """The user as the ledger has them now, with what their decisions count.
+
+        Raises:
+            StorageUnavailableError: retention took events again and again while they were read.
+        """
+        for tries in range(1, _MAX_READS + 1):
+            # What cannot be given back exactly out of memory, or a checkpoint, is folded again from further back.
+            # What cannot out of a baseline either is as near as anybody will come.
+            loaded = await self._try_load(user_id, is_last=tries == _MAX_READS)
+            if loaded is not None:
+                return loaded
+            self.drop(user_id)
+        raise StorageUnavailableError("the user's events went while they were read; try again")
+
+    async def _try_load(self, user_id: str, *, is_last: bool) -> CachedProfile | None:
         user, known = self.get(user_id), None
 
         async def read(channel: Channel, _: int) -> Any:
@@ -121,7 +144,7 @@ class ProfileCache:
             else:
                 start = _read_start(row, user_id, self._registry)
                 after = 0 if start is None else start.seq
-            events = [] if row["version"] <= after else await session.fetch(EVENTS, row["uid"], after)
+            events = [] if row["version"] <= after else await session.fetch(_NEWER_EVENTS, row["uid"], after)
             counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
             return row, start, events, counters
 
@@ -137,18 +160,16 @@ class ProfileCache:
                 now = user  # it was let go of meanwhile, and is what the events follow
             else:
                 now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
-        exact = self.fold(now, events)
-        if not exact:
-            self.drop(user_id)
-            return await self.load(user_id)
+        if _is_missing(now.profile, events) or not (self.fold(now, events) or is_last):
+            return None
         self._count(now.profile, counters)
         return self._keep(now)
 
     async def catch_up(self, user: CachedProfile) -> None:
         """Fold what the ledger has after a user's version."""
-        events = await self._readers.fetch(EVENTS, user.uid, user.profile.seq)
+        events = await self._readers.fetch(_NEWER_EVENTS, user.uid, user.profile.seq)
         await self._prepare(events)
-        if not self.fold(user, events):
+        if _is_missing(user.profile, events) or not self.fold(user, events):
             self.drop(user.profile.user_id)
 
     def fold(self, user: CachedProfile, events: list[Event]) -> bool:
@@ -213,6 +234,11 @@ class ProfileCache:
             state = profile.get_state(key)
             state.pulls, state.explores = pulls, explores
             state.last_updated = max(state.last_updated or 0.0, last)
+
+
+def _is_missing(profile: Profile, events: list[Event]) -> bool:
+    """Whether retention has taken events that the profile does not hold."""
+    return bool(events) and (events[0]["baseline"] or 0) > profile.seq
 
 
 def _read_start(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:

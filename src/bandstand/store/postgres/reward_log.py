@@ -1,6 +1,8 @@
 """Rewards: numbered under their user's lock in groups, once for their decision and once for their key."""
 
+import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -11,6 +13,7 @@ from bandstand.errors import (
     UnknownDecisionError,
 )
 from bandstand.store.ids import get_nonce, parse_event_id
+from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_log import REWARD_FIELDS, SharedDecisions, to_reward
 from bandstand.store.postgres.decision_statements import (
@@ -67,9 +70,26 @@ class SharedRewards:
         """Log a reward and teach it, once: one of a decision is submitted now, and there once it is awaited."""
         if reward.settings is not None or reward.part is not None:
             return self._add_part(reward)
-        return self._wait(reward, None if reward.decision_id is None else self._submit(reward))
+        if reward.decision_id is None:
+            return self._wait(reward, None)
+        outcome: Outcome[AcceptedReward] = Outcome()
+        self._submit(reward).add_done_callback(partial(self._conclude, reward, outcome))
+        return outcome
 
-    def _submit(self, reward: Reward) -> Awaitable[Any]:
+    def _conclude(self, reward: Reward, outcome: Outcome[AcceptedReward], future: "asyncio.Future[Any]") -> None:
+        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        row = None if future.exception() is not None else future.result()
+        if row is not None and self._is_known(row):
+            try:
+                self._fold(reward, row)
+            except Exception as error:  # noqa: BLE001 (whoever waits must hear of it)
+                outcome.settle(None, error)
+            else:
+                outcome.settle(AcceptedReward(reward, "new"), None)
+        else:
+            settle_with(self._wait(reward, future), outcome)
+
+    def _submit(self, reward: Reward) -> "asyncio.Future[Any]":
         reward.seq = self._ledger.next_seq(reward.ts)
         return self.lane.submit(reward)
 
@@ -163,16 +183,25 @@ class SharedRewards:
             reward.body_hash,
             reward.client,
             reward.ts,
+            None if reward.applied else reward.reason,
             *(reward.idempotency or (None, None)),
             *to_reaction_columns(reward),
         )
 
+    def _is_known(self, row: Any) -> bool:
+        """Whether this process knows which policies were in the shadow as a reward came."""
+        return self._ledger.policies.has_all(({"policy": None, "shadow_set": row["shadow_set"]},))
+
     async def _apply(self, reward: Reward, row: Any) -> None:
+        """Fold a reward that is logged; what it takes to read it is looked up first."""
+        if not self._is_known(row):
+            await self._ledger.policies.load(self._ledger.readers)
+        self._fold(reward, row)
+
+    def _fold(self, reward: Reward, row: Any) -> None:
         """Fold a reward that is logged, if its user is in memory as of the event before."""
         ledger = self._ledger
-        reward.decision_seq, reward.applied = row["decision_seq"], row["applied"]
-        reward.reason = None if reward.applied else "reset"
-        await ledger.prepare_events([{"policy": None, "shadow_set": row["shadow_set"]}])
+        reward.decision_seq, reward.applied, reward.reason = row["decision_seq"], row["applied"], row["reason"]
         if not reward.applied:
             return
         known = None

@@ -54,6 +54,7 @@ async def insert_reward(
         "n": n,
         "decision_seq": reward.decision_seq,
         "applied": reward.applied,
+        "reason": reward.reason,
         "picked": picked,
         "shadow_set": shadow_set,
     }

@@ -1,6 +1,9 @@
 """The tables of a ledger: made by the first process that comes, found by the others."""
 
+import json
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate, pairwise
 from operator import mul
@@ -12,9 +15,32 @@ from bandstand.errors import ConfigurationError
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.tables.loop_health import LAST_BUCKET
 
-FORMAT = 1
+_READS_FROM_KEY = "reads_from"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatUpgrade:
+    """What brings a ledger from one format to the next while processes of the version before serve it.
+
+    It may add tables, columns with a default and views, none of which takes long: its locks stop everybody.
+
+    Attributes:
+        statements: SQL.
+        reads_from: the oldest format whose processes may go on. Where that is the new one, the others stop.
+    """
+
+    statements: str
+    reads_from: int
+
+
+UPGRADES: tuple[FormatUpgrade, ...] = ()
+"""The nth of them brings a ledger from format n to n + 1; it stays the same for ever."""
+FORMAT = 1 + len(UPGRADES)
 MOVING_KEY = "moving"
 """In ``meta``: whose rows are being moved in, by :func:`bandstand.store.postgres.arrival.compute_token`."""
+MOVED_KEY = "moved"
+"""In ``meta``: into which directory the ledger was moved, as JSON; it takes no more events."""
+_NOTE_MEANING = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _TRIES = 5
 _OLDEST_SERVER = 140_000
 _STEP = 1.1892071150027210667  # the fourth root of 2, written as the embedded ledger's scripts write it
@@ -86,15 +112,52 @@ async def _create(channel: Channel, schema: str) -> bytes:
             f"the role of STATE_URL may not make the schema {schema!r} or tables in it: grant it CREATE, or make it"
         ) from None
     meta: dict[str, Any] = dict(await session.fetch("SELECT key, value FROM meta"))
-    if int(meta["format"]) != FORMAT:
-        raise ConfigurationError(
-            f"the ledger of STATE_URL has format {int(meta['format'])}; this version of Bandstand reads {FORMAT}"
-        )
+    if int(meta["format"]) < FORMAT:
+        await _upgrade(session, int(meta["format"]))
+    require_readable(meta)
     if MOVING_KEY in meta:
         raise ConfigurationError(
             "a ledger is being moved to STATE_URL: let `bandstand state move` end, or run it again"
         )
+    require_not_returned(meta)
     return bytes(meta["secret"])
+
+
+def require_not_returned(meta: Mapping[str, bytes]) -> None:
+    """Refuse a ledger that was moved into a directory.
+
+    Raises:
+        ConfigurationError: it was.
+    """
+    if MOVED_KEY in meta:
+        directory = json.loads(meta[MOVED_KEY])["directory"]
+        raise ConfigurationError(
+            f"the ledger of STATE_URL was moved into the directory {directory!r}: unset STATE_URL, and set STATE_DIR "
+            "to it; nothing is written here any more"
+        )
+
+
+async def _upgrade(session: Any, found: int) -> None:
+    """Bring the tables to this version's format, or let another process have done so."""
+    await session.execute("SET LOCAL lock_timeout = '2s'")
+    locked = await session.fetchval("SELECT value FROM meta WHERE key = 'format' FOR UPDATE")
+    for upgrade in UPGRADES[max(found, int(locked)) - 1 :]:
+        await session.execute(upgrade.statements)
+        await session.execute(_NOTE_MEANING, _READS_FROM_KEY, str(upgrade.reads_from).encode())
+        await session.execute("UPDATE deployment SET epoch = epoch + 1")  # whoever may not go on finds out at once
+    await session.execute(_NOTE_MEANING, "format", str(FORMAT).encode())
+
+
+def require_readable(meta: Mapping[str, bytes]) -> None:
+    """Refuse a ledger of a later format, unless that says that processes of this version may go on.
+
+    Raises:
+        ConfigurationError: they may not.
+    """
+    if int(meta["format"]) > FORMAT and int(meta.get(_READS_FROM_KEY, meta["format"])) > FORMAT:
+        raise ConfigurationError(
+            f"the ledger of STATE_URL has format {int(meta['format'])}; this version of Bandstand reads {FORMAT}"
+        )
 
 
 async def require_server(session: Any) -> None:
@@ -112,9 +175,16 @@ async def run_scripts(session: Any) -> None:
     """Make the tables in an empty schema, which is the first of the search path."""
     script = files("bandstand.store.postgres").joinpath("scripts", "schema.sql").read_text("utf-8")
     await session.execute(f"{script}\n{_build_views()}")
+    for upgrade in UPGRADES:
+        await session.execute(upgrade.statements)
     bounds = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]
     delays = [*enumerate(bounds), (LAST_BUCKET, float("inf"))]
     assert all(lower < upper for (_, lower), (_, upper) in pairwise(delays))  # noqa: S101 (a bucket ends where the next begins)
     await session.executemany("INSERT INTO delays (bucket, below) VALUES ($1, $2)", delays)
-    meta = [("format", str(FORMAT).encode()), ("secret", secrets.token_bytes(32))]
+    oldest = UPGRADES[-1].reads_from if UPGRADES else FORMAT
+    meta = [
+        ("format", str(FORMAT).encode()),
+        (_READS_FROM_KEY, str(oldest).encode()),
+        ("secret", secrets.token_bytes(32)),
+    ]
     await session.executemany("INSERT INTO meta (key, value) VALUES ($1, $2)", meta)

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from bandstand.store.ids import format_id
+from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.event_reader import require_ledger
 from bandstand.store.postgres.reward_statements import NEWEST_REWARD
+from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.shown import DecisionMatcher, DecisionPage, DecisionSearch, FoundDecision, MatchedCandidates
 
 _AT_ONCE: Final = 200
@@ -24,6 +27,21 @@ _DETAIL = f"""SELECT d.seq, d.nonce, i.decision_id, u.user_id, p.name AS policy,
     LEFT JOIN LATERAL ({NEWEST_REWARD}) AS r ON true
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
     WHERE d.seq = ANY ($1::bigint[])"""  # noqa: S608 (constants)
+
+
+async def search_ledger(address: LedgerAddress, wanted: DecisionSearch, before: int, limit: int) -> DecisionPage:
+    """Look through a whole ledger, beside running services; as :func:`search_shared_decisions`.
+
+    Raises:
+        ConfigurationError: the schema holds no ledger of this version's format.
+        StorageUnavailableError: the database cannot be read.
+    """
+    pool = ConnectionPool(address, 1, durable=False)
+    try:
+        await require_ledger(pool, address)
+        return await search_shared_decisions(pool, wanted, before, limit, LAST_SEQ)
+    finally:
+        await pool.close()
 
 
 async def search_shared_decisions(

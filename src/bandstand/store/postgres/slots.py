@@ -13,8 +13,10 @@ from bandstand.store.records import first_seq_at
 LEASE_S = 30.0
 RENEWAL_S = 10.0
 MAX_SKEW_S = 5.0
-_MARGIN_S = 10.0
+REST_S = 10.0
 """How long a slot rests after its lease: a process that was paused may give a few numbers before it looks at it."""
+MOVER_PREFIX = "move "
+"""Of the holder's name, where somebody holds all slots to move the ledger elsewhere."""
 
 _TAKE = """UPDATE slots AS s SET holder = $1, until = clock_timestamp() + make_interval(secs => $2)
     FROM (SELECT slot, until FROM slots WHERE until IS NULL OR until < clock_timestamp() - make_interval(secs => $3)
@@ -23,6 +25,7 @@ _TAKE = """UPDATE slots AS s SET holder = $1, until = clock_timestamp() + make_i
         free.until IS NOT NULL AS was_lost"""
 _RENEW = """UPDATE slots SET until = clock_timestamp() + make_interval(secs => $3), last_seq = greatest(last_seq, $4)
     WHERE slot = $1 AND holder = $2 RETURNING extract(epoch FROM clock_timestamp())::float8 AS now"""
+_IS_LEAVING = "SELECT 1 FROM slots WHERE holder LIKE $1 AND until > clock_timestamp() LIMIT 1"
 _GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greatest(last_seq, $3)
     WHERE slot = $1 AND holder = $2"""
 _NOTE_PROCESS = """INSERT INTO processes (holder, slot, seen, software, config_hash)
@@ -79,12 +82,12 @@ class SlotLease:
         """Take a slot that nobody holds.
 
         Raises:
-            ConfigurationError: all are taken.
+            ConfigurationError: all are taken, or whoever moves the ledger elsewhere holds them.
         """
         asked = self._monotonic()
 
         async def take(channel: Channel, _: int) -> Any:
-            values = (self.holder, LEASE_S, _MARGIN_S)
+            values = (self.holder, LEASE_S, REST_S)
             row = await channel.session.fetchrow(_TAKE, *values)
             if row is not None:
                 await channel.session.execute(
@@ -94,6 +97,8 @@ class SlotLease:
 
         row = await self._pool.transact(take)
         if row is None:
+            if await self._pool.fetch_one(_IS_LEAVING, f"{MOVER_PREFIX}%"):
+                raise ConfigurationError("the ledger of STATE_URL is being moved into a directory: let that end")
             raise ConfigurationError("256 processes use this ledger already, or have until half a minute ago")
         slot, last_seq, now, was_lost = row
         # Who died may have given numbers that nobody wrote down, none of them after their lease.
@@ -133,6 +138,11 @@ class SlotLease:
 
         self._valid_until = 0.0
         await self._pool.transact(give_back)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds that the lease has left."""
+        return self._valid_until - self._monotonic()
 
     @property
     def is_valid(self) -> bool:

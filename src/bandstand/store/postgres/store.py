@@ -59,6 +59,7 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.turn_protocol import AllowUpdate
 
 
 class SharedStore(Store):
@@ -126,7 +127,8 @@ class SharedStore(Store):
         await self._ledger.close()
 
     def status(self) -> StoreStatus:
-        return self._ledger.status(self._decisions.lane.pending + self._rewards.lane.pending)
+        pending = self._decisions.lane.pending + self._rewards.lane.pending
+        return self._ledger.status(pending, is_leader=self.upkeep.is_leader)
 
     @property
     def ledger(self) -> SharedLedger:
@@ -296,8 +298,11 @@ class SharedStore(Store):
 
     # ── loops ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def log_loop_change(self, change: LoopChange) -> None:
-        await self._loops.log_loop_change(change)
+    async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
+        return await self._loops.log_loop_change(change, after=after)
+
+    async def announce_change(self) -> None:
+        await self._deployment.raise_epoch()
 
     async def list_loop_changes(self) -> list[LoopChange]:
         return await self._loops.list_loop_changes()
@@ -369,7 +374,7 @@ class SharedStore(Store):
     # ── what is made of turns ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def apply_conclusion(
-        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: Callable[[], bool] = lambda: True
+        self, judgement: JudgedTurn, conclusion: Conclusion, *, allow_update: AllowUpdate = lambda _: True
     ) -> TurnOutcome | None:
         return await self._judgements.apply_conclusion(judgement, conclusion, allow_update=allow_update)
 

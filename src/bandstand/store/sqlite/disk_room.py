@@ -41,6 +41,14 @@ class DiskRoom:
         self._was_full = False
         return False
 
+    def count_free(self) -> int | None:
+        """How many bytes are left to us; ``None`` where the disk does not say."""
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return None
+        return disk.f_bavail * disk.f_frsize
+
     def _try_to_write(self) -> None:
         path = self._folder / f"room.{os.getpid()}.tmp"
         try:

@@ -43,21 +43,25 @@ _USERS_BY_PREFIX = (
 _USER_BY_ID = f"SELECT {_USER_COLUMNS} FROM users WHERE user_id = ?"  # noqa: S608 (constants)
 _RESETS = f"""SELECT cast(ts / 86400 AS INTEGER), count(*)
     FROM (SELECT kind, ts FROM marks ORDER BY seq DESC LIMIT {MAX_COUNTED}) WHERE kind = 'reset' GROUP BY 1"""  # noqa: S608 (a number of ours)
-_LAST_RESET = "SELECT max(ts) FROM marks WHERE uid = ? AND kind = 'reset'"
-_DECISIONS = """SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
-        r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason)
+_USER_RESETS = "SELECT ts FROM marks WHERE uid = ? AND kind = 'reset' ORDER BY seq DESC LIMIT ?"
+_DECISIONS = f"""SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score, d.propensity, d.exploring, d.ts,
+        r.value, r.applied AND v.seq IS NULL, coalesce(v.cause, r.reason),
+        (SELECT {build_id_sql("j")} FROM judgements AS j WHERE j.decision_seq = d.seq ORDER BY j.seq DESC LIMIT 1)
     FROM decisions AS d JOIN policies AS p ON p.id = d.policy
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
     LEFT JOIN rewards AS r ON r.seq = max(
         coalesce((SELECT max(seq) FROM rewards WHERE decision_seq = d.seq), 0),
         coalesce((SELECT max(seq) FROM rewards WHERE linked_seq = d.seq), 0))
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-    WHERE d.uid = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?"""
+    WHERE d.uid = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?"""  # noqa: S608 (constants)
 _REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
     ORDER BY seq"""
 _TURN = "SELECT query_t, answer_t, query_t1, about FROM turns WHERE judgement = ?"
 _VERDICTS = f"""SELECT {build_id_sql("j")}, v.document ->> 'label', v.document ->> 'tier'
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({{seqs}})"""  # noqa: S608 (constants)
+_DEFINITIONS = """SELECT p.name, p.schema, p.schema_hash, p.hash, min(g.day)
+    FROM gain_days AS g JOIN policies AS p ON p.id = g.policy
+    WHERE g.day > (SELECT max(day) FROM gain_days) - ? GROUP BY p.id ORDER BY p.id"""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -98,6 +102,7 @@ class DecisionRow:
         reward: the value of the newest; None where none came.
         applied: whether it taught, and was not taken back since; None where none came.
         reason: why not.
+        judgement_id: of the newest turn about it; None where there is none.
     """
 
     seq: int
@@ -111,6 +116,18 @@ class DecisionRow:
     reward: float | None
     applied: bool | None
     reason: str | None
+    judgement_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionRow:
+    """How a policy was defined from a day on, in days since the epoch: the first whose decisions were rewarded."""
+
+    policy: str
+    schema: str
+    schema_hash: str
+    policy_hash: str
+    day: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +157,8 @@ class ConsoleSource(Protocol):
     async def find_user(self, user_id: str) -> UserRow | None:
         """One user."""
 
-    async def find_last_reset(self, uid: int) -> float | None:
-        """When the user was last reset, in seconds since the epoch."""
+    async def list_user_resets(self, uid: int, limit: int) -> list[float]:
+        """When the user was reset, in seconds since the epoch, the newest first."""
 
     async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
@@ -151,6 +168,9 @@ class ConsoleSource(Protocol):
 
     async def count_resets(self) -> dict[int, int]:
         """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
+
+    async def list_definitions(self, days: int) -> list[DefinitionRow]:
+        """How policies were defined in the newest ``days``, in the order in which they came."""
 
     async def search_decisions(
         self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
@@ -214,9 +234,9 @@ class ConsoleQueries(ConsoleSource):
         found = await self._run_query(_list_users, _USER_BY_ID, user_id)
         return found[0] if found else None
 
-    async def find_last_reset(self, uid: int) -> float | None:
-        """When the user was last reset, in seconds since the epoch."""
-        return await self._run_query(_find_last_reset, uid)
+    async def list_user_resets(self, uid: int, limit: int) -> list[float]:
+        """When the user was reset, in seconds since the epoch, the newest first."""
+        return await self._run_query(_list_user_resets, uid, limit)
 
     async def list_decisions(self, uid: int, before: int | None, limit: int) -> list[DecisionRow]:
         """A user's decisions, newest first, those before the last reset included; from the cursor ``before``: a seq."""
@@ -229,6 +249,10 @@ class ConsoleQueries(ConsoleSource):
     async def count_resets(self) -> dict[int, int]:
         """How many users were reset on each day since the epoch, as far as the newest events of that kind reach."""
         return await self._run_query(_count_resets)
+
+    async def list_definitions(self, days: int) -> list[DefinitionRow]:
+        """How policies were defined in the newest ``days``, in the order in which they came."""
+        return await self._run_query(_list_definitions, days)
 
     async def search_decisions(
         self, wanted: DecisionSearch, before: int, limit: int, scanned: int = MAX_SEARCHED
@@ -294,12 +318,16 @@ def _latest_time(*times: float | None) -> float | None:
     return max((ts for ts in times if ts is not None), default=None)
 
 
-def _find_last_reset(connection: sqlite3.Connection, uid: int) -> float | None:
-    return _latest_time(connection.execute(_LAST_RESET, (uid,)).fetchone()[0])
+def _list_user_resets(connection: sqlite3.Connection, uid: int, limit: int) -> list[float]:
+    return [ts for (ts,) in connection.execute(_USER_RESETS, (uid, limit))]
 
 
 def _count_resets(connection: sqlite3.Connection) -> dict[int, int]:
     return dict(connection.execute(_RESETS))
+
+
+def _list_definitions(connection: sqlite3.Connection, days: int) -> list[DefinitionRow]:
+    return [DefinitionRow(*row) for row in connection.execute(_DEFINITIONS, (days,))]
 
 
 def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit: int) -> list[DecisionRow]:
@@ -315,9 +343,9 @@ def _list_decisions(connection: sqlite3.Connection, uid: int, before: int, limit
             ts,
             value,
             None if applied is None else bool(applied),
-            reason,
+            *rest,
         )
-        for (seq, nonce, own_id, policy, tip_id, score, propensity, exploring, ts, value, applied, reason) in (
+        for (seq, nonce, own_id, policy, tip_id, score, propensity, exploring, ts, value, applied, *rest) in (
             connection.execute(_DECISIONS, (uid, before, limit))
         )
     ]

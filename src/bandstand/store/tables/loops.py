@@ -28,6 +28,7 @@ class LoopChange:
         ts: seconds since the epoch.
         client: name of the API key; ``settings`` for the configuration file.
         seq: event number; 0 until it is logged.
+        place: of one that was made, what holds its state, where that is not named as the loop.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LoopChange:
     ts: float
     client: str
     seq: int = 0
+    place: str | None = None
 
 
 def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopChange) -> None:
@@ -47,6 +49,8 @@ def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopCha
 def build_loop_row(seq: int, change: LoopChange) -> MarkInsert:
     """A change as its mark."""
     document = {"loop": change.name, "action": change.action, "before": change.before, "after": change.after}
+    if change.place is not None:
+        document["place"] = change.place
     return MarkInsert(seq, None, "loop", change.ts, change.client, json.dumps(document))
 
 
@@ -66,6 +70,7 @@ def parse_loop_change(seq: int, ts: float, client: str, document: str) -> LoopCh
         ts=float(ts),
         client=client,
         seq=seq,
+        place=entry.get("place"),
     )
 
 

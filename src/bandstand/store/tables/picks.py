@@ -70,9 +70,18 @@ class PickReader:
     def __init__(self, size: int = MAX_PICKS) -> None:
         self._size = size
         self._cache = PickCache()
+        self._seen: tuple[sqlite3.Connection, int] | None = None
+        self._picks: list[LoggedPick] = []
 
     def read(self, connection: sqlite3.Connection) -> list[LoggedPick]:
-        """The decisions as they stand."""
+        """The decisions as they stand; where nothing was committed since, what the last look found."""
+        seen = connection, connection.execute("PRAGMA data_version").fetchone()[0]
+        if self._seen is None or self._seen[0] is not connection or self._seen[1] != seen[1]:
+            self._picks = self._read(connection)
+            self._seen = seen  # read before them: a commit in between has them read again
+        return self._picks
+
+    def _read(self, connection: sqlite3.Connection) -> list[LoggedPick]:
         rows = connection.execute(_PICKS, (self._size,)).fetchall()
         new = self._cache.list_new(rows)
         for start in range(0, len(new), _AT_ONCE):

@@ -99,6 +99,11 @@ class RunTable:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / self.file
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file yet."""
+        return self.path.exists()
+
     @contextmanager
     def keep_open(self) -> Iterator[None]:
         """Keep the file open: else every write is the last one's, at which SQLite moves its log and syncs the disk."""

@@ -207,7 +207,8 @@ class DecisionMatcher:
         self._candidate_id = wanted.candidate_id
         self._only_picked = wanted.among == "picked"
         # What JSON may write in several ways is looked for in the parsed text alone.
-        self._plain = [word.encode() for word in self._words if not _ESCAPED & set(word)]
+        plain = (word for word in self._words if not _ESCAPED & set(word))
+        self._plain = [word.encode() for word in sorted(plain, key=len, reverse=True)]  # the rarest rules out first
         needed = wanted.candidate_id
         self._plain_id = b"" if needed is None or _ESCAPED & set(needed) else needed.encode()
 

@@ -14,6 +14,8 @@ from bandstand.store.tables.policies import PolicyRegistry
 
 LATE, HELD, RESET, REVOKED, EXPIRED, NOT_FIRST = "late", "held", "reset", "revoked", "expired", "not_first"
 """Why a part does not count, or not yet."""
+LOGGING_ONLY = "logging_only"
+"""Why a reward teaches nothing that came while its loop learned nothing."""
 WINDOW_CLIENT = "window"
 """Who gives the reward of silence."""
 
@@ -241,6 +243,8 @@ def take_part(decision: Decision, reward: Reward, reason: str | None) -> bool:
 
     What the reward comes to is noted in it; what the decision has taught so far is not touched.
     """
+    if reward.reason == LOGGING_ONLY:  # whoever sends it knows what the store does not
+        reason = reason or LOGGING_ONLY
     settings, before = reward.settings or CONTRACT, decision.parts
     part, taught = reward.part or RewardPart(reward.value), None
     if reason in {None, HELD}:

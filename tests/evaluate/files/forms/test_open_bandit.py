@@ -9,7 +9,7 @@ import pytest
 
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.files.decision_file import DecisionFile
-from bandstand.store.maintenance.decision_log import LoggedDecision
+from bandstand.store.logged_events import LoggedDecision
 
 DATA = Path(__file__).resolve().parents[5] / "shared" / "data" / "ope"
 PI = np.array([[0.25, 0.75], [0.5, 0.5]])

@@ -9,7 +9,7 @@ import pytest
 
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.files.decision_file import DecisionFile
-from bandstand.store.maintenance.decision_log import LoggedDecision, LoggedEvent, LoggedReward
+from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReward
 
 REQUEST: dict[str, Any] = {
     "contextFeatures": [{"user": {"age": 7}}, {"device": "phone"}],

@@ -8,7 +8,7 @@ import pytest
 
 from bandstand.evaluate import EvaluationError
 from bandstand.evaluate.files.decision_file import DecisionFile
-from bandstand.store.maintenance.decision_log import LoggedDecision
+from bandstand.store.logged_events import LoggedDecision
 
 FRAME = """t,u,z,v,a,c,ps,ps-a
 0,0,organic,1.0,,,,

@@ -328,12 +328,43 @@ class HealthWarning(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedLedgerHealth(Answer):
+    """A process's hold on a ledger that it shares.
+
+    Attributes:
+        slot: the process numbers its events by it.
+        leader: it does what one process does for all.
+        processes: how many share the ledger.
+        configurations: how many different settings these have.
+        format: of the ledger.
+        last_round_trip_ms: of the last thing that was written.
+        clock_skew_ms: by how much this clock is ahead of the database's.
+        synchronous_standbys: connected standbys that commits wait for; null where the database's role may not see them.
+
+    Example:
+        >>> client.health().ledger is None
+        True
+    """
+
+    store: str
+    slot: int
+    leader: bool
+    processes: int
+    configurations: int
+    format: int
+    last_round_trip_ms: float | None = None
+    clock_skew_ms: float
+    synchronous_standbys: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health(Answer):
     """The process lives.
 
     Attributes:
         quarantined: users' documents set aside since the start.
         last_error: of the store.
+        ledger: the hold on a shared ledger; null in a state directory.
         warnings: what needs a person's attention, at most a minute old.
 
     Example:
@@ -347,6 +378,7 @@ class Health(Answer):
     durability: str
     quarantined: int
     last_error: str | None = None
+    ledger: SharedLedgerHealth | None = None
     warnings: tuple[HealthWarning, ...]
 
 

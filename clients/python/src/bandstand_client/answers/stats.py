@@ -270,12 +270,37 @@ class PolicyContrast(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenTokens(Answer):
+    """How the values of a policy's open feature met its columns.
+
+    Attributes:
+        met: values, however often, of every request.
+        unseen: of them, those that had not been met before.
+        distinct: different values that are remembered, up to 32,768 a side.
+        columns: that they are hashed into.
+        colliding: remembered values that share their column with another one of their side.
+
+    Example:
+        >>> client.deployment_stats().features.tokens
+        ()
+    """
+
+    policy: str
+    met: int
+    unseen: int
+    distinct: int
+    columns: int
+    colliding: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeatureStats(Answer):
     """What callers send, and what of it is read, since the start of the process.
 
     Attributes:
         looked_at: the first 1,000 requests, then each sixty-fourth, which counts for all of them.
         fields: of each policy that decided.
+        tokens: of each policy that decided and reads open features.
         warnings: what is off, in sentences.
 
     Example:
@@ -289,6 +314,7 @@ class FeatureStats(Answer):
     unread: tuple[UnreadFeature, ...]
     fields: tuple[ReadFeature, ...]
     contrasts: tuple[PolicyContrast, ...]
+    tokens: tuple[OpenTokens, ...]
     warnings: tuple[str, ...]
 
 

@@ -143,6 +143,7 @@ def health(deployment: FakeDeployment, _: FakeRequest) -> Any:
         "durability": "process",
         "quarantined": 0,
         "last_error": None,
+        "ledger": None,
         "warnings": [],
     }
 
@@ -232,6 +233,7 @@ def _show_deployment(deployment: FakeDeployment) -> dict[str, Any]:
             "unread": [],
             "fields": [],
             "contrasts": [],
+            "tokens": [],
             "warnings": [],
         },
         "loop": {

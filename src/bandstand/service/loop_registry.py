@@ -1,0 +1,117 @@
+"""Which loops there are, as the events of the default loop's ledger tell."""
+
+from collections.abc import Callable, Iterator
+
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.errors import UnknownLoopError
+from bandstand.service.loop_runtime import LoopRuntime, ManagedLoop
+from bandstand.store.protocol import Store
+from bandstand.store.tables.loops import LoopAction, LoopChange
+
+
+class LoopRegistry:
+    """The loops of one service, folded from their changes.
+
+    Args:
+        default: serves the default loop.
+
+    Attributes:
+        changes: every change of a loop, the oldest first.
+        default: the default loop, which is always there.
+    """
+
+    def __init__(self, default: LoopRuntime) -> None:
+        deployment = default.deployment
+        self.changes: list[LoopChange] = []
+        self.default = ManagedLoop(deployment.definition, runtime=default)
+        self._loops: dict[str, ManagedLoop] = {DEFAULT_LOOP: self.default}
+        self._store: Store = deployment.store
+        self._clock: Callable[[], float] = deployment.clock
+
+    def get(self, name: str) -> ManagedLoop:
+        """The loop of that name.
+
+        Raises:
+            UnknownLoopError: there is none.
+        """
+        loop = self._loops.get(name)
+        if loop is None:
+            raise UnknownLoopError("no loop of that name")
+        return loop
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a loop of that name."""
+        return name in self._loops
+
+    def __iter__(self) -> Iterator[ManagedLoop]:
+        """Every loop, the default one first, then in order of their making."""
+        return iter(list(self._loops.values()))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._loops)
+
+    def list_others(self) -> list[ManagedLoop]:
+        """Every loop but the default one."""
+        return [loop for loop in self if loop is not self.default]
+
+    def list_gone(self) -> set[tuple[str, str | None]]:
+        """Names and places of loops that were made and are not there any more."""
+        made = {(change.name, change.place) for change in self.changes if change.action == "create"}
+        return made - {(loop.name, loop.place) for loop in self}
+
+    async def read_changes(self) -> list[LoopChange]:
+        """Fold what was logged since, and return it."""
+        seen = self._get_newest()
+        new = [change for change in await self._store.list_loop_changes() if change.seq > seen]
+        for change in new:
+            self.fold(change)
+        return new
+
+    def fold(self, change: LoopChange) -> None:
+        """Take a change that is logged into account; who serves its loop follows."""
+        self.changes.append(change)
+        if change.after is None:
+            self._loops.pop(change.name, None)
+            return
+        definition = LoopDefinition.parse(change.name, change.after)
+        loop = self._loops.setdefault(change.name, ManagedLoop(definition, change.place))
+        if change.name == DEFAULT_LOOP:  # what else it is, the settings say
+            definition = definition.apply_to(self.default.definition)
+        loop.definition, loop.changed_at, loop.changed_by = definition, change.ts, change.client
+
+    async def log(self, change: LoopChange) -> LoopChange:
+        """Log a change, if it rests on the newest there is; it is not folded yet.
+
+        Raises:
+            MovedError: another process has logged one since.
+            OverloadedError, StorageFullError, StorageUnavailableError: it was not logged.
+        """
+        return await self._store.log_loop_change(change, after=self._get_newest())
+
+    async def log_and_fold(self, change: LoopChange) -> None:
+        """Log a change, as :meth:`log` does, and take it into account."""
+        self.fold(await self.log(change))
+
+    def _get_newest(self) -> int:
+        return self.changes[-1].seq if self.changes else 0
+
+    def build_change(
+        self,
+        name: str,
+        before: ManagedLoop | None,
+        after: LoopDefinition | None,
+        client: str,
+        place: str | None = None,
+    ) -> LoopChange:
+        """A change from what a loop is, ``None`` for not there, to what it is to be, ``None`` for gone."""
+        action: LoopAction = "create" if before is None else "delete" if after is None else "change"
+        return LoopChange(
+            name=name,
+            action=action,
+            before=None if before is None else before.definition.to_document(),
+            after=None if after is None else after.to_document(),
+            ts=self._clock(),
+            client=client,
+            place=place,
+        )

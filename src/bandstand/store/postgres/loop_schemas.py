@@ -1,0 +1,48 @@
+"""The schemas of loops beside the default one: each a ledger of its own, beside that of the default loop."""
+
+import re
+import secrets
+
+from bandstand.errors import UnsupportedByEngineError
+from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.deployment_log import LOCK_DEPLOYMENT
+from bandstand.store.postgres.ledger import SharedLedger
+
+_MAX_PART = 24
+"""Of the outer schema's name and of the loop's: PostgreSQL cuts names after 63 characters."""
+_IS_THERE = "SELECT to_regnamespace($1) IS NOT NULL"
+
+
+class LoopSchemas:
+    """Names schemas for loops, and drops them.
+
+    Args:
+        ledger: of the default loop.
+    """
+
+    def __init__(self, ledger: SharedLedger) -> None:
+        self._ledger = ledger
+
+    def build_name(self, loop: str) -> str:
+        """A name for the schema of a new loop: no other loop ever had it, nor an earlier one of the same name.
+
+        So a process that has not heard of a deletion can never write into what was made afterwards.
+
+        Raises:
+            UnsupportedByEngineError: a pooler keeps sessions from having a schema of their own.
+        """
+        address = self._ledger.address
+        if address.has_transaction_pooler:
+            raise UnsupportedByEngineError("loops beside the default one need a STATE_URL without pooler=transaction")
+        readable = re.sub("[^a-z0-9]", "_", loop)
+        return f"{address.schema[:_MAX_PART]}_{readable[:_MAX_PART]}_{secrets.token_hex(6)}"
+
+    async def drop(self, schema: str) -> None:
+        """Drop the schema of a loop that is gone, with all that it holds; again does nothing."""
+
+        async def drop(channel: Channel, _: int) -> None:
+            await channel.session.fetchrow(LOCK_DEPLOYMENT)  # one after the other: whoever sees a deletion does this
+            await channel.session.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+        if (await self._ledger.readers.fetch_one(_IS_THERE, schema))[0]:
+            await self._ledger.writers.transact(drop, is_long=True)

@@ -1,0 +1,22 @@
+"""What a report is made of, whichever engine keeps it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bandstand.store.tables.arms import ArmHistory
+from bandstand.store.tables.gains import GainSums
+from bandstand.store.tables.picks import LoggedPick
+
+
+class ReportRows(NamedTuple):
+    """Sums of a ledger.
+
+    Attributes:
+        gains: by day and policy.
+        splits: what came of the users of each split that runs, and since when; by its kind.
+        picks: the newest; ``None`` where nobody asked.
+    """
+
+    gains: GainSums
+    splits: Mapping[str, tuple[ArmHistory, float]]
+    picks: Sequence[LoggedPick] | None

@@ -1,0 +1,158 @@
+"""Loops of two services over one PostgreSQL: made, changed and deleted through either, and served alike by both."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bandstand.background_runs import RunQueue
+from bandstand.child_process import build_python_command
+from bandstand.store.postgres.address import LedgerAddress
+from tests.api.given import TWO, Service, read_ok, run_service
+from tests.store.postgres.shared import run_law_server
+
+REQUEST = {"user_id": "ada", "candidates": TWO}
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with run_law_server() as url:
+        yield url
+
+
+async def list_schemas(database: str) -> list[str]:
+    session = await asyncpg.connect(LedgerAddress.parse(database).dsn)
+    try:
+        query = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bandstand%' ORDER BY 1"
+        return [row[0] for row in await session.fetch(query)]
+    finally:
+        await session.close()
+
+
+async def put(service: Service, name: str, **definition: Any) -> int:
+    answer = await service.client.put(f"/loops/{name}", json=definition)
+    assert answer.status_code in {200, 201}, answer.text
+    return answer.status_code
+
+
+async def score(service: Service, loop: str, **fields: Any) -> dict[str, Any]:
+    return dict(read_ok(await service.post(f"/loops/{loop}/score", REQUEST | fields)))
+
+
+async def count_rewards(service: Service, loop: str) -> int:
+    return int(read_ok(await service.get(f"/loops/{loop}/stats/ada"))["reward_count"])
+
+
+async def teach(one: Service, other: Service, loop: str, value: float = 1.0) -> dict[str, Any]:
+    """A decision of one, and its reward through the other."""
+    decision = (await score(one, loop))["decision_id"]
+    return dict(read_ok(await other.post(f"/loops/{loop}/reward", {"decision_id": decision, "reward": value})))
+
+
+@pytest.mark.slow
+async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, database: str) -> None:
+    places = tmp_path / "one", tmp_path / "other"
+    async with (
+        run_service(places[0], state_url=database, durability="full") as one,
+        run_service(places[1], state_url=database, durability="full") as other,
+    ):
+        assert await put(one, "menu", mode="apprentice") == 201
+        assert await put(other, "menu", mode="apprentice") == 200
+        assert (await score(other, "menu"))["policy"] == "first-v1"
+        for number in range(1, 4):
+            assert (await teach(one, other, "menu"))["applied"]
+            assert await count_rewards(one, "menu") == await count_rewards(other, "menu") == number
+            one, other = other, one  # noqa: PLW2901 (they take turns)
+        assert read_ok(await one.get("/stats/ada"))["reward_count"] == 0, "nothing crosses"
+        read_ok(await one.post("/loops/menu/promote"))
+        assert (await score(other, "menu"))["policy"] == "linucb-v2", "acknowledged anywhere, it holds everywhere"
+        await put(other, "menu", mode="logging")
+        assert (await score(one, "menu"))["policy"] == "first-v1"
+        assert (await teach(one, other, "menu"))["reason"] == "logging_only"
+        # The default loop too, whose mode is a change like any other.
+        await put(one, "default", mode="apprentice")
+        assert (await other.score("ada"))["policy"] == "first-v1"
+        read_ok(await other.post("/loops/default/promote"))
+        assert (await one.score("ada"))["policy"] == "linucb-v2"
+        # Another policy takes a new start in each process.
+        await put(one, "menu", policy="egreedy-v1", rewards={"window": 3600, "default_reward": 0.25})
+        assert (await score(one, "menu"))["policy"] == "egreedy-v1"
+        held = (await score(one, "menu", defer=True))["decision_id"]
+        read_ok(await one.post(f"/loops/menu/decisions/{held}/activate"))
+        receipt = (await other.client.delete("/users/ada")).json()
+        assert list(receipt["loops"]) == ["default", "menu"]
+        assert receipt["loops"]["menu"]["decisions"] > 0
+        assert await count_rewards(one, "menu") == 0
+        schemas = await list_schemas(database)
+        assert [each[: len("bandstand_menu")] for each in schemas] == ["bandstand", "bandstand_menu"]
+        refused = await one.client.put("/loops/menu", json={"scope": "loop"})
+        assert refused.status_code == 422, "whose the models are is for good"
+        assert (await other.client.delete("/loops/menu")).status_code == 204
+        late = await one.post("/loops/menu/score", REQUEST)
+        assert late.status_code in {404, 503}, "and no 500, whether or not it has heard of it"
+        assert await put(one, "menu") == 201
+        assert await count_rewards(other, "menu") == 0, "a new loop learns anew"
+        schemas, before = await list_schemas(database), schemas
+        assert len(set(schemas) - set(before)) == 1
+    async with run_service(tmp_path / "third", state_url=database, durability="full") as third:
+        assert [each["name"] for each in read_ok(await third.get("/loops"))["loops"]] == ["default", "menu"]
+        assert (await score(third, "menu"))["policy"] == "linucb-v2"
+        actions = [each["action"] for each in read_ok(await third.get("/loops/menu"))["changes"]]
+        assert actions == ["create", "delete", "change", "change", "change", "create"]
+        for page in ("/metrics", "/console/loops", "/loops/menu/console", "/loops/menu/health", "/loops/menu/stats"):
+            assert (await third.get(page)).status_code == 200, page
+
+
+@contextmanager
+def starting_no_children() -> Iterator[None]:
+    """Let what is queued wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunQueue, "_run_child", lambda *_: asyncio.sleep(0))
+        yield
+
+
+async def wait_until_ended(service: Service, path: str) -> dict[str, Any]:
+    async with asyncio.timeout(300):
+        while True:
+            run = dict(read_ok(await service.get(path)))
+            if run["state"] not in {"queued", "running"}:
+                return run
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_an_evaluation_through_one_service_is_seen_through_the_other(tmp_path: Path, database: str) -> None:
+    asked = {"policies": ["linucb-v2"], "estimators": ["ips"]}
+    async with run_service(tmp_path / "one", state_url=database, durability="full") as one:
+        async with run_service(tmp_path / "other", state_url=database, durability="full") as other:
+            await put(one, "shelf")
+            for value in (1.0, -0.5, 0.25):
+                await teach(one, other, "shelf", value)
+            queued = (await one.post("/loops/shelf/evaluations", asked)).json()
+            path = f"/loops/shelf/evaluations/{queued['id']}"
+            made = await wait_until_ended(other, path)
+            assert (made["state"], made["error"]) == ("done", None)
+            assert made["report"]["log"]["decisions"] == 3
+            assert (await one.get("/evaluations")).json()["evaluations"] == [], "each loop has its own"
+            with starting_no_children():
+                waiting = (await other.post("/loops/shelf/evaluations", asked)).json()["id"]
+                cancelled = await one.post(f"/loops/shelf/evaluations/{waiting}/cancel")
+                assert read_ok(cancelled)["state"] == "cancelled"
+                left = (await other.post("/loops/shelf/evaluations", asked)).json()["id"]
+        interrupted = read_ok(await one.get(f"/loops/shelf/evaluations/{left}"))
+        assert interrupted["state"] == "interrupted", "its service is gone"
+        assert (await one.client.delete(path)).status_code == 204
+        assert (await one.get(path)).status_code == 404
+    said = await asyncio.create_subprocess_exec(
+        *build_python_command("evaluate", "--policy", "linucb-v2", "--loop", "shelf", "--json"),
+        env={"PATH": "/usr/bin:/bin", "STATE_URL": database},
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    report = json.loads((await said.communicate())[0])
+    assert report["log"] == made["report"]["log"]
