@@ -19,7 +19,6 @@ from bandstand.wiring.engine import (
     build_loop_places,
     build_store_options,
     compute_config_hash,
-    read_state_url,
     require_loops,
 )
 from tests.store.given import CATALOGUE
@@ -38,17 +37,6 @@ def test_a_directory_is_the_default_and_a_url_an_engine_for_many(tmp_path: Path)
     shared = build_engine(read_settings(state_dir=str(tmp_path), state_url=URL), CATALOGUE, observe)
     assert isinstance(shared.store, SharedStore)
     assert (shared.directory, shared.prior_files) == (None, None)
-
-
-def test_a_url_may_come_from_a_file_and_not_from_both(tmp_path: Path) -> None:
-    file = tmp_path / "url"
-    file.write_text(f"{URL}\n")
-    assert read_state_url(read_settings(state_url_file=str(file))) == URL
-    assert read_state_url(read_settings()) is None
-    for flags in ({"state_url": URL, "state_url_file": str(file)}, {"state_url_file": str(tmp_path / "none")}):
-        with pytest.raises(ConfigurationError) as refused:
-            read_state_url(read_settings(**flags))
-        assert "s3cret" not in refused.value.detail
 
 
 def test_a_wrong_url_is_named_and_not_shown() -> None:

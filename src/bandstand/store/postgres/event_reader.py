@@ -22,7 +22,7 @@ from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, Log
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool, Session
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import require_readable
+from bandstand.store.postgres.schema import FORMAT, require_readable
 from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.loops import LoopChange, parse_loop_change
@@ -172,7 +172,7 @@ async def require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
     there = await pool.fetch_one("SELECT to_regclass($1) IS NOT NULL", f"{address.schema}.meta")
     if not there[0]:
         raise ConfigurationError(f"the schema {address.schema!r} of STATE_URL holds no ledger")
-    require_readable(dict(await pool.fetch(_META)))
+    require_readable(dict(await pool.fetch(_META)), FORMAT)
 
 
 async def _find_page_end(session: Session, after: int, last: int, page: int) -> int:
