@@ -97,7 +97,7 @@ def damage(request: dict[str, Any], rng: random.Random) -> bytes:
         if rng.random() < 0.4:
             del inside[last]
         else:
-            inside[last] = rng.choice([*VALUES, PLACE[1:-1]])
+            inside[last] = copy.deepcopy(rng.choice([*VALUES, PLACE[1:-1]]))
     body = json.dumps(request, separators=rng.choice([(",", ":"), (", ", ": ")])).replace(PLACE, rng.choice(TEXTS))
     if rng.random() < 0.3:
         place = rng.randrange(len(body))
@@ -160,3 +160,11 @@ def test_a_closed_or_an_open_object_is_left_to_pydantic() -> None:
     open_schema = {"type": "object", "properties": {"a": {"type": "object", "additionalProperties": True}}}
     assert build_quick_reader(open_schema)(b'{"a": {}}') is None
     assert build_quick_reader(open_schema)(b"{}") == {}
+
+
+@pytest.mark.parametrize("digits", [4301, 50_000])
+def test_long_numbers_are_left_to_pydantic(digits: int) -> None:
+    body = json.dumps({**REWARD, "unread": 1}).encode().replace(b'"unread": 1', b'"unread": ' + b"1" * digits)
+    assert READ_REWARD(body) is None
+    with pytest.raises(InvalidRequestError):
+        WIRE.reward.parse(body)

@@ -4,7 +4,7 @@ The reader follows from the body's JSON Schema, which is what OpenAPI shows; the
 take everything, for what it does not take pydantic reads, and takes or refuses in its own words. It must take nothing
 that pydantic refuses, and read nothing otherwise. So whatever the schema says in words that are not known here is left
 to pydantic, and so is a body in which msgspec would not look closely: it passes over fields that nobody reads without
-minding their escapes, their UTF-8 or how deep they are nested.
+minding their escapes, their UTF-8, how deep they are nested or how many digits they have.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,9 @@ _MAX_BRACKETS = 100
 """So many nest less deep than pydantic takes (200); where there are more it is looked how deep they are."""
 _MAX_DEPTH = 8
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
+_MAX_DIGITS = 4300
+"""So many may a number have; pydantic refuses a longer one."""
+_ALL_BUT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 _CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """The pattern of an identifier, which a body of printable ASCII without escapes cannot violate."""
 _NOT_READ = Annotated[int, msgspec.Meta(ge=1, le=0)]
@@ -45,7 +48,7 @@ def build_quick_reader(schema: Mapping[str, Any]) -> QuickReader:
     decode = msgspec.json.Decoder(_build_type(schema, schema.get("$defs", {}))).decode
 
     def read(body: bytes) -> dict[str, Any] | None:
-        if not body.isascii() or b"\\" in body or b"\x7f" in body or _may_be_deep(body):
+        if not body.isascii() or b"\\" in body or b"\x7f" in body or _may_be_deep(body) or _may_be_long(body):
             return None
         try:
             request: dict[str, Any] = decode(body)
@@ -64,6 +67,11 @@ def _may_be_deep(body: bytes) -> bool:
     for _ in range(_MAX_DEPTH):
         brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
     return bool(brackets)
+
+
+def _may_be_long(body: bytes) -> bool:
+    """Whether a number may have more digits than are passed over here."""
+    return len(body) > _MAX_DIGITS and len(body.translate(None, _ALL_BUT_DIGITS)) > _MAX_DIGITS
 
 
 def _build_type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
