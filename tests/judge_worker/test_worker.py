@@ -230,7 +230,7 @@ async def test_a_worker_that_stops_says_so(tmp_path: Path, monkeypatch: pytest.M
 
     place = Place(tmp_path)
     await place.open()
-    monkeypatch.setattr(place.store, "load_waiting", raise_key_error)
+    monkeypatch.setattr(place.store, "claim_turns", raise_key_error)
     with capture_logs() as logged:
         left = await place.take("pos_praise")
         await wait_until_settled(lambda: any("judging has stopped" in str(entry["event"]) for entry in logged))
@@ -390,7 +390,7 @@ async def test_money_is_capped(tmp_path: Path) -> None:
     await place.close()
 
 
-@pytest.mark.parametrize("step", ["load_waiting", "record_attempt", "apply_conclusion"])
+@pytest.mark.parametrize("step", ["claim_turns", "record_attempt", "apply_conclusion"])
 async def test_a_turn_waits_while_the_ledger_rests_and_costs_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
