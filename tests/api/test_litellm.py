@@ -179,9 +179,10 @@ async def test_a_wrong_key_is_a_502_too(proxy: Proxy, tmp_path: Path) -> None:
 
 async def test_once_it_is_gone_the_answer_is_a_503(proxy: Proxy, tmp_path: Path) -> None:
     """The last test of the module: the proxy is stopped in the middle of it."""
-    settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY, "generate_deadline_s": 0.9}
-    async with run_service(tmp_path, **settings) as service:
+    settings: dict[str, Any] = {"litellm_url": proxy.url, "litellm_master_key": KEY}
+    async with run_service(tmp_path / "patient", **settings) as service:
         read_ok(await service.post("/generate", build_request()))
-        proxy.stop()
+    proxy.stop()
+    async with run_service(tmp_path / "hasty", **settings, generate_deadline_s=0.9) as service:
         read_problem(await service.post("/generate", build_request()), 503, "gateway-unreachable")
         assert (await service.score())["decision_id"]
