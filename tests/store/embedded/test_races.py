@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bandstand.errors import UnknownDecisionError
+from bandstand.store.embedded.state_directory import StateDirectory
 from bandstand.store.learners.documents import Documents
 from bandstand.store.records import AcceptedReward
 from bandstand.store.tables import decisions
@@ -179,3 +180,31 @@ async def test_a_decision_spent_while_it_was_looked_up_gives_its_reward(
         outcome = await late
         assert (outcome.match, outcome.reward.seq) == ("decision", first.reward.seq)
         assert (await subject.state("anna")).reward_count == 1
+
+
+async def test_a_decision_that_was_read_before_it_changed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, go_on, delayed = StateDirectory.read, asyncio.Event(), list[object]()
+
+    async def read_slowly(directory: StateDirectory, query: Any, *args: Any) -> Any:
+        found = await read(directory, query, *args)
+        if query is decisions.find_decision and not delayed:
+            delayed.append(found)
+            await go_on.wait()
+        return found
+
+    async with Subject(make_embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        await subject.reopen()
+        monkeypatch.setattr(StateDirectory, "read", read_slowly)
+        reading = asyncio.create_task(subject.store.find_decision(decision.decision_id))
+        await wait_until_settled(lambda: bool(delayed))
+        await subject.reward(decision, 0.5)
+        known = await subject.store.find_decision(decision.decision_id)
+        assert known is not None
+        subject.store._decisions.forget(known)  # type: ignore[attr-defined]  # noqa: SLF001 (as a refused reward does)
+        go_on.set()
+        found = await reading
+        assert found is not None
+        assert found.reward is not None, "it was rewarded meanwhile"

@@ -33,10 +33,15 @@ _MAX_RECENT_DECISIONS = 50_000
 
 
 class EmbeddedDecisions:
-    """The decisions of a state directory, as :class:`bandstand.store.protocol.DecisionLog` has them."""
+    """The decisions of a state directory, as :class:`bandstand.store.protocol.DecisionLog` has them.
+
+    Attributes:
+        forgotten: how often decisions were dropped from memory because the ledger knows better.
+    """
 
     def __init__(self, directory: StateDirectory) -> None:
         self._directory = directory
+        self.forgotten = 0
         self._recent: OrderedDict[str, Decision] = OrderedDict()
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
@@ -123,20 +128,27 @@ class EmbeddedDecisions:
         """The decision of that id, for its reward."""
         directory, registry = self._directory, self._directory.registry
         decision = self._recent.get(decision_id)
-        if decision is None:
+        while decision is None:
+            forgotten = self.forgotten
             found = await directory.read(decision_rows.find_decision, registry, decision_id)
             if found is None:
                 return None
-            decision = self.keep(found)
+            decision = self.keep(found, forgotten)
         await directory.wait_committed(decision.seq)
         if decision.shadow_updates is None and registry.get_shadows():
             decision.shadow_updates = await directory.read(updates.load_shadow_updates, registry, decision.seq)
         return decision
 
-    def keep(self, found: Decision) -> Decision:
-        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker."""
+    def keep(self, found: Decision, forgotten: int) -> Decision | None:
+        """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker.
+
+        Args:
+            found: as it was read.
+            forgotten: how many had been forgotten as the reading began. One that was forgotten since may have changed
+                since, too: then nothing is kept, and ``None`` is returned.
+        """
         decision = self._recent.get(found.decision_id)
-        if decision is None:
+        if decision is None and forgotten == self.forgotten:
             registry = self._directory.registry
             found.x = updates.encode_picked_features(registry, found.policy, found.body, found.pick)
             found.body, found.numbers = b"", None
@@ -170,10 +182,12 @@ class EmbeddedDecisions:
 
     def forget(self, decision: Decision) -> None:
         """Let the ledger be asked for the decision from now on: a reward of it was refused, so memory may be wrong."""
+        self.forgotten += 1
         self._recent.pop(decision.decision_id, None)
 
     def forget_user(self, user_id: str) -> None:
         """Drop the user's decisions from memory."""
+        self.forgotten += 1
         for decision_id in [
             key for key, decision in self._recent.items() if user_id in {decision.user_id, decision.subject}
         ]:

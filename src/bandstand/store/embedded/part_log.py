@@ -146,14 +146,16 @@ class EmbeddedParts:
 
     async def close_windows(self, limit: int) -> ClosedWindows:
         """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
-        ts = self._directory.clock()
+        ts, forgotten = self._directory.clock(), self._decisions.forgotten
         due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
         commits: list[Awaitable[object]] = []
         for decision, is_settled in due:
             if is_settled:
                 self._settle(decision)
-            elif (reward := await self._teach_silence(self._decisions.keep(decision), commits)) is not None:
+                continue
+            self._decisions.keep(decision, forgotten)
+            if (reward := await self._teach_silence(decision, commits)) is not None:
                 taught.append(reward)
         outcomes = await asyncio.gather(*commits, return_exceptions=True)
         for outcome in outcomes:
@@ -222,6 +224,8 @@ class EmbeddedParts:
                 with suppress(BandstandError):  # whoever waits for that hears of it
                     await directory.wait_committed(seq)
             standing = decision.reward
+            if directory.is_in_flight(decision.part_seq, 0 if standing is None else standing.seq):
+                continue  # submitted while we waited for another: a look at the ledger could miss it
             found = [] if standing is None else await self._revocations.find_revocable((standing.seq,))
             settled = decision.reward is standing and not directory.is_in_flight(decision.part_seq)
             if settled and self._decisions.is_unchanged(user, decision):
