@@ -250,10 +250,12 @@ def test_the_control_is_a_uniform_pick_with_its_propensity(client: httpx.Client)
     assert answer["exploring"] is True
 
 
-def test_the_ridge_policy_learns_from_the_replay_which_item_is_clicked(product: Bandstand) -> None:
+def test_the_ridge_policy_learns_from_the_replay_which_item_is_clicked() -> None:
     log = uniform_log(800, 4, clicked=[("1", 2), ("2", 2)])
-    learner = replay(product, RIDGE, log, "learns", lambda: None)
-    control = replay(product, CONTROL, log, "does not", lambda: None)
+    # Of their own, for others of the module click on other items, and half of what users believe is everybody's.
+    with served() as address, Bandstand(address) as product:
+        learner = replay(product, RIDGE, log, "learns", lambda: None)
+        control = replay(product, CONTROL, log, "does not", lambda: None)
     assert 130 < learner.matches < 270  # 200 ± 12, and nearly 6 of those deviations each way
     assert 130 < control.matches < 270
     assert learner.clicks / learner.matches > 0.8
