@@ -42,7 +42,6 @@ class WriteAheadLog:
     def __init__(self, ledger: Path, file: LedgerFile, writer: Writer, *, is_scrubbed: bool) -> None:
         self._ledger = ledger
         self._file = file
-        self._log_file = ledger.with_name(f"{ledger.name}-wal")
         self._writer = writer
         self._lock = asyncio.Lock()
         self._is_scrubbed = is_scrubbed
@@ -55,8 +54,8 @@ class WriteAheadLog:
                 async with self._lock:
                     if self._emptied < self._wanted:
                         await self._try_empty()
-                    elif self._log_file.stat().st_size > _LIMIT:
-                        await self._move()
+                    elif self._file.measure_log() > _LIMIT and self._file.count_frames():
+                        await self._move()  # else it is short, or begins anew with what is written next
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
