@@ -10,10 +10,11 @@ looked at before the log that names it begins anew: then the file holds no such 
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
+from typing import TypeVar
 
 _HEADER_SIZES = {2: 12, 5: 12, 10: 8, 13: 8}
 """Of b-tree pages by their first byte: interior and leaf, of an index and of a table."""
@@ -26,8 +27,14 @@ _FREEBLOCK = Struct(">HH")  # the next one, and the size of this one
 
 _fsync = getattr(os, "fdatasync", os.fsync)
 
+_STRETCH = 64
+"""Frames, or pages, between two pauses: some 0.2 ms."""
+
 Range = tuple[int, int]
 """Where something begins, and where it ends."""
+Pause = Callable[[], object]
+"""Called every now and then by what takes long, so that others have their turn."""
+T = TypeVar("T")
 
 
 def find_unused(page: bytes, offset: int = 0) -> list[Range]:
@@ -89,7 +96,7 @@ class LedgerFile:
         _, page_size, frames = self._read_log_header()
         return frames * (_FRAME_HEADER + page_size)
 
-    def scrub_log(self, moved: int | None = None) -> None:
+    def scrub_log(self, moved: int | None = None, pause: Pause | None = None) -> None:
         """Scrub the pages that the log's first ``moved`` frames name, all of them if it is not said how many."""
         salt, page_size, frames = self._read_log_header()
         first = self._scrubbed[1] if salt == self._scrubbed[0] else 0
@@ -99,11 +106,11 @@ class LedgerFile:
         step = _FRAME_HEADER + page_size
         log = os.open(self._log, os.O_RDONLY)
         try:
-            places = (_LOG_HEADER + number * step for number in range(first, last))
+            places = (_LOG_HEADER + number * step for number in _iterate(range(first, last), pause))
             pages = {int.from_bytes(os.pread(log, 4, place), "big") for place in places}
         finally:
             os.close(log)
-        self._scrub(pages, page_size)
+        self._scrub(_iterate(pages, pause), page_size)
         if moved is not None:
             self._scrubbed = salt, last
 
@@ -156,6 +163,14 @@ class LedgerFile:
                     changed = True
         if changed:
             _fsync(self._file)
+
+
+def _iterate(items: Iterable[T], pause: Pause | None) -> Iterator[T]:
+    """Give all items, with a pause after every so many."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if pause is not None and not number % _STRETCH:
+            pause()
 
 
 def _count_frames(log: int, salt: bytes, size: int, step: int) -> int:

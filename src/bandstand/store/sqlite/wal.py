@@ -7,6 +7,7 @@ completely, and no reader may then be in the middle of it. Whatever is moved is 
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -27,6 +28,8 @@ _FEW_FRAMES = 128
 """Frames that the writer moves and scrubs itself, in some milliseconds; more are moved beside it first."""
 _MAX_MOVES = 3
 _PAGES_PER_STEP = 2048
+_PAUSE_S = 0.0005
+"""In which whoever moves the log leaves the interpreter, and the core that it may have, to the loop."""
 
 
 class WriteAheadLog:
@@ -144,7 +147,7 @@ def _move_beside(ledger: Path, file: LedgerFile) -> int:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
         _, frames, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        file.scrub_log(moved)
+        file.scrub_log(moved, partial(time.sleep, _PAUSE_S))
     return int(frames - moved)
 
 
