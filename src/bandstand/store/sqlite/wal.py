@@ -84,19 +84,24 @@ class WriteAheadLog:
         return False
 
     async def _move(self) -> None:
-        await asyncio.to_thread(_move_beside, self._ledger, self._file)
+        await self._move_most()
         await self._writer.call(partial(_move_rest, file=self._file), durable=False)
 
-    async def _try_empty(self) -> None:
-        if not self._is_scrubbed:
-            await self._scrub_all()
+    async def _move_most(self) -> None:
+        """Leave few frames to the writer, unless readers keep more."""
         left = self._file.count_frames()
         for _ in range(_MAX_MOVES):
             if left <= _FEW_FRAMES:
                 break
-            before, left = left, await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            before, left = left, self._file.count_frames()
             if left >= before:  # a reader keeps the rest
                 break
+
+    async def _try_empty(self) -> None:
+        if not self._is_scrubbed:
+            await self._scrub_all()
+        await self._move_most()
         wanted = self._wanted  # before it is done: who asks meanwhile may have deleted something after it
         if await self._writer.call(partial(truncate_log, file=self._file)):
             self._emptied = wanted
@@ -137,8 +142,8 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(f"PRAGMA busy_timeout = {usual}")
 
 
-def _move_beside(ledger: Path, file: LedgerFile) -> int:
-    """Move most of the log while the writer goes on; returns how many frames readers kept from it.
+def _move_beside(ledger: Path, file: LedgerFile) -> None:
+    """Move most of the log while the writer goes on.
 
     On connections of its own: who gives up waiting must not close them under the thread that uses them. One of them
     reads, so that the log cannot begin anew, and forget which pages it named, before these are scrubbed.
@@ -146,9 +151,8 @@ def _move_beside(ledger: Path, file: LedgerFile) -> int:
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
-        _, frames, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        _, _, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         file.scrub_log(moved, partial(time.sleep, _PAUSE_S))
-    return int(frames - moved)
 
 
 def _move_rest(connection: sqlite3.Connection, file: LedgerFile) -> None:
