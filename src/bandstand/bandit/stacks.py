@@ -61,4 +61,4 @@ def _compute_one_by_one(states: Sequence[RidgeState], priors: Sequence[Prior]) -
 
 
 def _stack(arrays: Sequence[FloatArray], shape: tuple[int, ...]) -> FloatArray:
-    return np.concatenate(arrays, axis=None).reshape(shape)
+    return np.concatenate(arrays).reshape(shape)
