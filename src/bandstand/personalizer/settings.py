@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.errors import ConfigurationError, FieldError
 from bandstand.personalizer.configuration import AGGREGATIONS, FOR_EVER, MODES, ServiceConfiguration
 from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyArguments
 
@@ -88,9 +87,6 @@ def write_configuration(
         rewards["window"] = after.reward_wait_s  # it is taught at the window's end
     if rewards:
         document["rewards"] = rewards
-    if after.optimizes and definition.name == DEFAULT_LOOP:
-        message = "isAutoOptimizationEnabled: of the default loop the settings say which policy decides"
-        raise ConfigurationError(message, [FieldError("policies", message)])
     if after.log_retention_days != before.log_retention_days:
         document["retention_days"] = max(after.log_retention_days, 0)
     if after.exploration != before.exploration:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
@@ -100,7 +101,14 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def secret(self, secret: bytes) -> None:
         self._ledger.secret = secret
 
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+        self._ledger.policies.reconfigure(catalogue)
+        self._ledger.options = replace(self._ledger.options, retention_days=retention_days)
+
     async def open(self) -> None:
+        for lane in (self._decisions.lane, self._rewards.lane):
+            lane.open()
         await self._ledger.open(*([self.upkeep.run, self._follow] if self._ledger.options.may_lead else []))
 
     async def _follow(self) -> None:
