@@ -17,6 +17,7 @@ from tests.api.given import TWO, Service, read_ok, run_service
 from tests.store.postgres.shared import run_law_server
 
 REQUEST = {"user_id": "ada", "candidates": TWO}
+WIDER = {"wider": {"kind": "linucb", "schema": "tips-v2", "floor": 0.3}}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,16 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert (await other.score("ada"))["policy"] == "first-v1"
         read_ok(await other.post("/loops/default/promote"))
         assert (await one.score("ada"))["policy"] == "linucb-v2"
+        waits = (await one.score("ada"))["decision_id"]
+        await put(one, "default", policies=WIDER, policy="wider", retention_days=30)
+        assert (await one.score("ada"))["policy"] == "wider"
+        async with asyncio.timeout(60):
+            while (await other.score("ada"))["policy"] != "wider":
+                await asyncio.sleep(0.05)
+        for service in (one, other):
+            configuration = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
+            assert (configuration["explorationPercentage"], configuration["logRetentionDays"]) == (0.3, 30)
+        assert read_ok(await other.post("/reward", {"decision_id": waits, "reward": 1.0}))["applied"]
         # Another policy takes a new start in each process.
         await put(one, "menu", policy="egreedy-v1", rewards={"window": 3600, "default_reward": 0.25})
         assert (await score(one, "menu"))["policy"] == "egreedy-v1"
@@ -102,6 +113,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
     async with run_service(tmp_path / "third", state_url=database, durability="full") as third:
         assert [each["name"] for each in read_ok(await third.get("/loops"))["loops"]] == ["default", "menu"]
         assert (await score(third, "menu"))["policy"] == "linucb-v2"
+        assert (await third.score("ada"))["policy"] == "wider", "what was changed stands for whoever comes later"
         actions = [each["action"] for each in read_ok(await third.get("/loops/menu"))["changes"]]
         assert actions == ["create", "delete", "change", "change", "change", "create"]
         for page in ("/metrics", "/console/loops", "/loops/menu/console", "/loops/menu/health", "/loops/menu/stats"):

@@ -98,9 +98,10 @@ def _resolve_default(
     settings: Settings, changes: list[LoopChange], address: "LedgerAddress | None" = None
 ) -> StateLocation:
     """The default loop: as it was changed while it was served, and in all else as the settings say."""
-    said = load_default_loop(settings)
+    catalogue, said = load_catalogue(settings), load_default_loop(settings)
     definition = fold_default_loop(said, changes)
-    catalogue = load_catalogue(settings) if definition == said else load_loop_catalogue(settings, definition)
+    if definition != said:
+        catalogue = load_loop_catalogue(settings, definition)
     return StateLocation(settings.state_dir, catalogue, definition, address)
 
 
