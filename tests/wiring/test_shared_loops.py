@@ -55,6 +55,20 @@ async def teach(one: Service, other: Service, loop: str, value: float = 1.0) -> 
     return dict(read_ok(await other.post(f"/loops/{loop}/reward", {"decision_id": decision, "reward": value})))
 
 
+async def change_the_default_loop(one: Service, other: Service) -> None:
+    """Give it another policy through one; the other takes it up, and rewards of decisions from before teach."""
+    waits = (await one.score("ada"))["decision_id"]
+    await put(one, "default", policies=WIDER, policy="wider", retention_days=30)
+    assert (await one.score("ada"))["policy"] == "wider"
+    async with asyncio.timeout(60):
+        while (await other.score("ada"))["policy"] != "wider":  # noqa: ASYNC110 (another process has no event here)
+            await asyncio.sleep(0.05)
+    for service in (one, other):
+        configuration = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
+        assert (configuration["explorationPercentage"], configuration["logRetentionDays"]) == (0.3, 30)
+    assert read_ok(await other.post("/reward", {"decision_id": waits, "reward": 1.0}))["applied"]
+
+
 @pytest.mark.slow
 async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, database: str) -> None:
     places = tmp_path / "one", tmp_path / "other"
@@ -80,16 +94,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert (await other.score("ada"))["policy"] == "first-v1"
         read_ok(await other.post("/loops/default/promote"))
         assert (await one.score("ada"))["policy"] == "linucb-v2"
-        waits = (await one.score("ada"))["decision_id"]
-        await put(one, "default", policies=WIDER, policy="wider", retention_days=30)
-        assert (await one.score("ada"))["policy"] == "wider"
-        async with asyncio.timeout(60):
-            while (await other.score("ada"))["policy"] != "wider":
-                await asyncio.sleep(0.05)
-        for service in (one, other):
-            configuration = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
-            assert (configuration["explorationPercentage"], configuration["logRetentionDays"]) == (0.3, 30)
-        assert read_ok(await other.post("/reward", {"decision_id": waits, "reward": 1.0}))["applied"]
+        await change_the_default_loop(one, other)
         # Another policy takes a new start in each process.
         await put(one, "menu", policy="egreedy-v1", rewards={"window": 3600, "default_reward": 0.25})
         assert (await score(one, "menu"))["policy"] == "egreedy-v1"
