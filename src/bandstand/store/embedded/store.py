@@ -197,11 +197,13 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        return await self._parts.activate(decision_id, settings, client)
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        return await self._parts.close_windows(limit, teaches=teaches)
 
     async def load_metric_sums(self) -> list[MetricSums]:
         return await self._directory.read(windows.load_metric_sums)

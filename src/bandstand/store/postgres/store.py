@@ -199,11 +199,13 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        return await self._parts.activate(decision_id, settings, client)
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        return await self._parts.close_windows(limit, teaches=teaches)
 
     async def has_awaiting_windows(self) -> bool:
         return await self._parts.has_awaiting_windows()
