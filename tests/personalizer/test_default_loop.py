@@ -26,7 +26,7 @@ async def read_receipt(service: Service, event: str) -> dict[str, Any]:
 
 
 async def test_what_a_client_changes_of_the_default_loop_is_so_from_then_on(tmp_path: Path, open_config: Path) -> None:
-    settings = {"bandstand_config": open_config, "active_policy": "open-egreedy"}
+    settings: dict[str, Any] = {"bandstand_config": open_config, "active_policy": "open-egreedy"}
     async with run_service(tmp_path / "state", **settings) as service:
         before = await rank(service, eventId="before")
         whole = read_ok(await service.get(SERVICE))
