@@ -30,10 +30,14 @@ async def test_what_a_client_changes_of_the_default_loop_is_so_from_then_on(tmp_
     async with run_service(tmp_path / "state", **settings) as service:
         before = await rank(service, eventId="before")
         whole = read_ok(await service.get(SERVICE))
-        assert await put(service, SERVICE, whole) | {"lastConfigurationEditDate": ""} == whole | {
+        again = {name: value for name, value in whole.items() if name != "rewardWaitTime"}
+        assert await put(service, SERVICE, again) | {"lastConfigurationEditDate": ""} == whole | {
             "lastConfigurationEditDate": ""
         }
         assert read_ok(await service.get("/loops/default"))["changes"] == [], "what was got may be put back"
+        await put(service, SERVICE, whole)
+        definition = read_ok(await service.get("/loops/default"))["definition"]
+        assert definition["rewards"] == {"window": 600.0}, "who names the wait time has it"
         await put(service, SERVICE, {"explorationPercentage": 0.5, "logRetentionDays": 30, "defaultReward": 0.25})
         # What was decided before stands as it was decided, and teaches.
         assert await rank(service, eventId="before") == before

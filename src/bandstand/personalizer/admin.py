@@ -49,10 +49,12 @@ class AdminCalls:
     async def put_service(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/configurations/service``."""
         before = self._loop.configuration
-        after = before.change(await request.read_object(_INVALID_SERVICE), self._loop.clock())
+        body = await request.read_object(_INVALID_SERVICE)
+        after = before.change(body, self._loop.clock())
+        names_wait = body.get("rewardWaitTime") is not None
 
         def write(definition: LoopDefinition) -> LoopDefinition:
-            return write_configuration(definition, self._loop.policy, before, after)
+            return write_configuration(definition, self._loop.policy, before, after, names_wait=names_wait)
 
         await self._change(write, request.inner.client, _INVALID_SERVICE)
         return request.answer(200, after.to_wire())

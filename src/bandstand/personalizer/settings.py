@@ -63,9 +63,21 @@ def read_configuration(
 
 
 def write_configuration(
-    definition: LoopDefinition, policy: Policy, before: ServiceConfiguration, after: ServiceConfiguration
+    definition: LoopDefinition,
+    policy: Policy,
+    before: ServiceConfiguration,
+    after: ServiceConfiguration,
+    *,
+    names_wait: bool,
 ) -> LoopDefinition:
     """The definition of a loop with what a configuration changes; what it leaves as it was stays as it was.
+
+    Args:
+        definition: of the loop.
+        policy: the active one.
+        before: its configuration.
+        after: what it is to be.
+        names_wait: whether that was asked to wait for rewards: a loop that has not done so begins to.
 
     Raises:
         ConfigurationError: the loop cannot be so.
@@ -83,8 +95,8 @@ def write_configuration(
             rewards[key] = getattr(after, attribute)
     if after.aggregation != before.aggregation:
         rewards["aggregation"] = AGGREGATIONS[after.aggregation]
-    if "default_reward" in rewards and "window" not in rewards:
-        rewards["window"] = after.reward_wait_s  # it is taught at the window's end
+    if (names_wait or "default_reward" in rewards) and "window" not in rewards:
+        rewards["window"] = after.reward_wait_s  # at whose end the default is taught
     if rewards:
         document["rewards"] = rewards
     if after.log_retention_days != before.log_retention_days:
