@@ -288,6 +288,28 @@ async def test_what_cannot_be_changed_is_refused_by_name() -> None:
         await start(Disk(), {"default": LoopDefinition(name="default", policy="linucb-v1")})
 
 
+@pytest.mark.parametrize("name", ["default", "menu"])
+async def test_changes_that_are_asked_for_inside_a_loop_do_not_wait_for_each_other_to_leave_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops = await start(Disk())
+    await loops.create(MENU, "ops")
+    monkeypatch.setattr("bandstand.service.loop_gate.DRAIN_SECONDS", 3600.0)
+    gate = loops.get(name).gate
+
+    async def change(policy: str) -> None:
+        with gate.enter():  # as a request of the loop's own
+            await loops.change(replace(loops.get(name).definition, policy=policy), "ops")
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(change(policy) for policy in ("linucb-v1", "egreedy-v1", "thompson-v1")))
+    assert [each.after and each.after["policy"] for each in loops.changes[-3:]] == [
+        *("linucb-v1", "egreedy-v1", "thompson-v1")
+    ]
+    async with gate.close():
+        pass  # nobody is counted who has left
+
+
 async def test_the_default_loop_takes_another_form_and_what_was_changed_stands_whatever_settings_say() -> None:
     disk = Disk()
     loops = await start(disk)

@@ -23,6 +23,7 @@ from bandstand.errors import (
     OverloadedError,
 )
 from bandstand.service.loop_follower import LoopFollower
+from bandstand.service.loop_gate import ChangeLock
 from bandstand.service.loop_registry import LoopRegistry
 from bandstand.service.loop_renewal import (
     close_loop,
@@ -68,7 +69,7 @@ class Loops:
         self._compose = compose
         self._places = places
         default.deployment.list_closed_loops = self._list_closed
-        self._lock = asyncio.Lock()  # held by whoever makes, changes or deletes a loop
+        self._lock = ChangeLock(lambda: [loop.gate for loop in self])
         self._follower = LoopFollower(self._registry, self.refresh, self._try_again)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
