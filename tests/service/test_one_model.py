@@ -4,11 +4,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bandstand.bandit.loop_definition import EVERYBODY, LoopDefinition
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.errors import InvalidRequestError, LoopRefusedError, StorageUnavailableError, UnknownDecisionError
 from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.service import users
@@ -23,9 +21,9 @@ from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.tables.gains import GainDay
 from tests.service.given import Service
+from tests.service.one_model import ONE_MODEL, load_model, require_equal, teach
 from tests.store.given import CATALOGUE, DAY, make_embedded
 
-ONE_MODEL = LoopDefinition(name="menu", scope="loop")
 QUICK = StoreOptions(sync=False, checkpoint_seconds=3600, shared_user=EVERYBODY)
 Open = Callable[[str], Awaitable[Service]]
 
@@ -47,39 +45,9 @@ async def open_service(tmp_path: Path) -> AsyncIterator[Open]:
         await service.deployment.store.close()
 
 
-async def teach(service: Service, user_id: str, number: int) -> str:
-    """One decision, which no draw changes, and its reward."""
-    features = {"priority": number % 4 + 1, "task_age_days": float(number), "is_overdue": number % 2 == 0}
-    request = service.request(user_id) | {
-        "candidates": [{"id": "tip", "content": "…", "source": "tests", "features": features}],
-        "context": {"hour_of_day": number % 24},
-        "decision_id": f"{user_id}-{number}",
-    }
-    service.clock.now += 1
-    await service.score(request)
-    if number % 5:
-        await service.reward({"user_id": user_id, "decision_id": request["decision_id"], "reward": number / 100})
-    return str(request["decision_id"])
-
-
-async def load_model(service: Service) -> Profile:
-    return await service.deployment.store.load_profile(EVERYBODY)
-
-
 async def load_gains(service: Service) -> list[GainDay]:
     await service.deployment.store.follow_gains()
     return [each for each in (await service.deployment.store.load_gain_sums()).days if each.rewarded]
-
-
-def require_equal(model: Profile, other: Profile) -> None:
-    assert model.policies.keys() == other.policies.keys()
-    for key, state in model.policies.items():
-        expected = other.policies[key]
-        assert (state.pulls, state.reward_count) == (expected.pulls, expected.reward_count), key  # draws are their own
-        assert state.ridge is not None
-        assert expected.ridge is not None
-        for name in ("gram", "b", "rr"):
-            np.testing.assert_allclose(getattr(state.ridge, name), getattr(expected.ridge, name), atol=1e-9)
 
 
 async def test_all_teach_one_model_and_each_is_known_apart(open_service: Open) -> None:

@@ -71,6 +71,7 @@ _DELETE_DECISIONS = """WITH old AS MATERIALIZED (
         ON CONFLICT (uid, policy) DO UPDATE SET pulls = pulls.pulls + excluded.pulls,
             explores = pulls.explores + excluded.explores, last = greatest(pulls.last, excluded.last)),
     ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
+    named AS (DELETE FROM subjects AS s USING old WHERE s.seq = old.seq),
     traced AS (DELETE FROM lineage AS l USING old WHERE l.decision = old.seq),
     shadowed AS (DELETE FROM shadows AS s USING old WHERE s.decision = old.seq),
     windowed AS (DELETE FROM windows AS w USING old WHERE w.decision = old.seq),

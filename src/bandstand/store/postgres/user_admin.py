@@ -8,6 +8,7 @@ from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.gain_statements import FREE_NAMES, LOCK_POSITION, SUBTRACT_ARMS, SUBTRACT_GAINS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import UNCOUNT_METRICS
+from bandstand.store.postgres.parting import OWNERS, part_from_models
 from bandstand.store.postgres.reward_statements import LOCK_USER
 from bandstand.store.postgres.schema import build_striped_upsert
 from bandstand.store.records import Erasure, UserPage
@@ -107,6 +108,9 @@ class SharedUsers:
         ts = ledger.clock()
         seq, tombstone = ledger.next_seq(ts), compute_tombstone(ledger.secret, user_id)
         counted: list[dict[str, int]] = []
+        owners = [row["user_id"] for row in await ledger.readers.fetch(OWNERS, user_id)]
+        for owner in owners:  # what is in memory is not folded under its lock
+            await ledger.users.load(owner)
 
         async def erase(channel: Channel, tries: int) -> dict[str, int] | None:
             session = channel.session
@@ -115,6 +119,7 @@ class SharedUsers:
             uid = await session.fetchval(_LOCK_TO_ERASE, user_id)
             if uid is None:
                 return None
+            parted = await part_from_models(ledger, channel, uid, ts)
             for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
             await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
@@ -122,7 +127,7 @@ class SharedUsers:
                 await session.execute(statement, uid)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
-            counts = {name: await _delete(session, name, uid) for name in TABLES_OF_A_USER}
+            counts = {name: await _delete(session, name, uid) + parted[name] for name in TABLES_OF_A_USER}
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
@@ -130,7 +135,8 @@ class SharedUsers:
             return counts
 
         counts = await ledger.writers.transact(erase, is_long=True)
-        ledger.users.drop(user_id)
+        for name in (user_id, *owners):
+            ledger.users.drop(name)
         if counts is None:
             return Erasure()
         return Erasure(
