@@ -217,3 +217,7 @@ async def test_what_retention_took_into_a_baseline_stays_and_the_rest_goes(open_
         await service.reopen()
     assert await service.deployment.store.find_decision(later[0]) is None
     assert (await run_query(service, "SELECT count(*) FROM subjects"))[0][0] == 0
+    await service.deployment.store.reset(EVERYBODY, "ops")
+    await teach(service, "berta", 16)
+    model = (await load_from_the_beginning(service)).policies["linucb-v2", "tips-v2"]
+    assert (model.pulls, model.reward_count) == (1, 1)

@@ -121,6 +121,7 @@ class SharedLedger:
             prepare=self.prepare_events,
             observe_seq=self.observe_seq,
             max_users=options.max_warm_users,
+            has_one_model=options.has_one_model,
         )
         self.departures = Departures(self.readers)
         self._on_change: Callable[[], Awaitable[None]] | None = None

@@ -28,6 +28,12 @@ _OF_DECISIONS = "decision_seq = ANY ($1::bigint[]) OR linked_seq = ANY ($1::bigi
 _REWARDS = f"SELECT seq FROM rewards WHERE {_OF_DECISIONS}"  # noqa: S608 (constants)
 _VERSION = "SELECT version FROM users WHERE uid = $1"
 _NOTE_PARTING = "UPDATE users SET version = $2, parted_version = $2 WHERE uid = $1"
+_UNCOUNT_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
+    SELECT d.uid, d.policy, -count(*), -count(*) FILTER (WHERE d.exploring), 0
+    FROM decisions AS d JOIN users AS u ON u.uid = d.uid AND d.version >= u.reset_version
+    WHERE d.seq = ANY ($1::bigint[]) GROUP BY 1, 2
+    ON CONFLICT (uid, policy) DO UPDATE SET pulls = pulls.pulls + excluded.pulls,
+        explores = pulls.explores + excluded.explores"""
 _DELETE_CLAIMS = "DELETE FROM claims WHERE uid = $1 AND decision_seq = ANY ($2::bigint[])"
 _DELETE_CHECKPOINT = "DELETE FROM checkpoints WHERE uid = $1"
 _UNCOUNT_METRICS = build_metric_counts("(SELECT * FROM reward_parts WHERE decision = ANY ($1::bigint[]))", "-1", "$2")
@@ -84,6 +90,7 @@ async def part_from_models(ledger: SharedLedger, channel: Channel, uid: int, ts:
         profile = await _fold(ledger, channel, owner)
         for statement in (_UNCOUNT_METRICS, _UNCOUNT_WAITING):
             await session.execute(statement, decisions, channel.stripe)
+        await session.execute(_UNCOUNT_PULLS, decisions)
         for table, condition in _DELETES:
             tag: str = await session.execute(f"DELETE FROM {table} WHERE {condition}", decisions)  # noqa: S608 (constants)
             counts[table] += int(tag.rsplit(maxsplit=1)[-1])
@@ -94,7 +101,6 @@ async def part_from_models(ledger: SharedLedger, channel: Channel, uid: int, ts:
         if profile is not None:
             profile.seq = n
             await session.execute(WRITE_CHECKPOINT, owner.uid, n, render(profile))
-    await session.execute("DELETE FROM subjects WHERE uid = $1", uid)
     return counts
 
 

@@ -37,6 +37,11 @@ _MAX_READS = 3
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
     FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
     UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
+_COUNTERS_OF_ALL = """SELECT policy, sum(decisions)::bigint AS pulls, sum(explores)::bigint AS explores, 0.0 AS last
+    FROM rollups_s WHERE hour = -1 AND policy > 0 AND $2::bigint >= 0 GROUP BY policy
+    UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1
+    UNION ALL (SELECT policy, 0, 0, ts FROM decisions WHERE uid = $1 ORDER BY seq DESC LIMIT 1)"""
+"""Of everybody's model: the totals of all decisions, less what does not count any more; nobody counts millions."""
 WRITE_CHECKPOINT = """INSERT INTO checkpoints (uid, version, document)
     SELECT uid, $2, $3 FROM (SELECT uid FROM users WHERE uid = $1 AND version >= $2 FOR KEY SHARE) AS u
     ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document
@@ -69,6 +74,7 @@ class ProfileCache:
         prepare: takes up what the registry lacks to read events.
         observe_seq: told the newest event number of a user.
         max_users: how many stay in memory.
+        has_one_model: whether all decisions are one user's.
     """
 
     def __init__(
@@ -80,7 +86,9 @@ class ProfileCache:
         prepare: Callable[[list[Event]], Awaitable[None]],
         observe_seq: Callable[[int], None],
         max_users: int,
+        has_one_model: bool = False,
     ) -> None:
+        self._counters = _COUNTERS_OF_ALL if has_one_model else _COUNTERS
         self._readers = readers
         self._writers = writers
         self._registry = registry
@@ -147,7 +155,7 @@ class ProfileCache:
                 start, is_state = _read_start(row, user_id, self._registry)
                 after = 0 if start is None else start.seq
             events = [] if row["version"] <= after else await session.fetch(NEWER_EVENTS, row["uid"], after)
-            counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
+            counters = await session.fetch(self._counters, row["uid"], row["reset_version"])
             return row, (start, is_state), events, counters
 
         known = await self._readers.run(read)
@@ -230,6 +238,8 @@ class ProfileCache:
         """Take over what decisions count, which no event moves."""
         sums: dict[tuple[str, str], tuple[int, int, float]] = {}
         for row in counters:
+            if not (row["pulls"] or row["explores"] or row["last"]):
+                continue
             key = self._registry.get_ref(row["policy"]).key
             pulls, explores, last = sums.get(key, (0, 0, 0.0))
             sums[key] = pulls + row["pulls"], explores + row["explores"], max(last, row["last"])

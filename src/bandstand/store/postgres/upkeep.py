@@ -60,17 +60,18 @@ _DELETE_GENERATIONS = """WITH old AS MATERIALIZED (
 _DELETE_PROCESSES = (
     "DELETE FROM processes WHERE seen < clock_timestamp() - interval '1 hour' AND $1::bigint > 0 AND $2 > 0"
 )
-_DELETE_DECISIONS = """WITH old AS MATERIALIZED (
-        SELECT seq, uid, policy, exploring, version, ts FROM decisions WHERE seq <= $1 ORDER BY seq LIMIT $2),
-    held AS MATERIALIZED (
-        SELECT uid, reset_version FROM users WHERE uid IN (SELECT uid FROM old) ORDER BY uid FOR NO KEY UPDATE),
-    counted AS (
+_COUNT_PULLS = """counted AS (
         INSERT INTO pulls (uid, policy, pulls, explores, last)
         SELECT o.uid, o.policy, count(*), count(*) FILTER (WHERE o.exploring), max(o.ts)
         FROM old AS o JOIN held AS h ON h.uid = o.uid AND o.version >= h.reset_version GROUP BY 1, 2
         ON CONFLICT (uid, policy) DO UPDATE SET pulls = pulls.pulls + excluded.pulls,
             explores = pulls.explores + excluded.explores, last = greatest(pulls.last, excluded.last)),
-    ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
+    """
+_DELETE_DECISIONS = """WITH old AS MATERIALIZED (
+        SELECT seq, uid, policy, exploring, version, ts FROM decisions WHERE seq <= $1 ORDER BY seq LIMIT $2),
+    held AS MATERIALIZED (
+        SELECT uid, reset_version FROM users WHERE uid IN (SELECT uid FROM old) ORDER BY uid FOR NO KEY UPDATE),
+    {counted}ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
     named AS (DELETE FROM subjects AS s USING old WHERE s.seq = old.seq),
     traced AS (DELETE FROM lineage AS l USING old WHERE l.decision = old.seq),
     shadowed AS (DELETE FROM shadows AS s USING old WHERE s.decision = old.seq),
@@ -159,7 +160,9 @@ class Upkeep:
             cutoff = first_seq_at(now - options.retention_days * _DAY)
             await self._gains.follow_until(cutoff)
             await self._delete(_DELETE_GENERATIONS, cutoff)
-            await self._delete(_DELETE_DECISIONS, cutoff)
+            # The totals of all decisions count for everybody's model, whether or not they are there.
+            counted = "" if options.has_one_model else _COUNT_PULLS
+            await self._delete(_DELETE_DECISIONS.format(counted=counted), cutoff)
             # The answer of a reward is kept for as long as its Idempotency-Key.
             await self._delete(_DELETE_GAINS, to_day(to_time(cutoff)))
             answered = first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY)

@@ -16,6 +16,10 @@ from bandstand.store.records import Erasure, UserPage
 _LIST_USERS = """SELECT uid, user_id FROM users WHERE uid > $1 AND starts_with(user_id, $2) ORDER BY uid LIMIT $3"""
 _ADD_RESET = "INSERT INTO marks (seq, uid, n, kind, ts, client) VALUES ($1, $2, $3, 'reset', $4, $5)"
 _NOTE_RESET = "UPDATE users SET version = $2, reset_version = $2 WHERE uid = $1"
+_FREE_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
+    SELECT $1::bigint, policy, -sum(decisions), -sum(explores), 0 FROM rollups_s
+    WHERE hour = -1 AND policy > 0 GROUP BY policy"""
+"""Nothing of all decisions counts for everybody's model any more."""
 _LOCK_TO_ERASE = "SELECT uid FROM users WHERE user_id = $1 FOR UPDATE"
 _UNCOUNT_ENROLLED = build_striped_upsert(
     "enrolled", "SELECT experiment, arm, $2::smallint, -count(*) FROM enrolments WHERE uid = $1 GROUP BY 1, 2"
@@ -43,7 +47,7 @@ TABLES_OF_A_USER = (
         "decision_ids",
     ),
     *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
-    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users"),
+    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users", "subjects"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
@@ -94,6 +98,8 @@ class SharedUsers:
                 await session.execute(_ADD_RESET, seq, user["uid"], n, ts, client)
                 await session.execute(_NOTE_RESET, user["uid"], n)
                 await session.execute("DELETE FROM pulls WHERE uid = $1", user["uid"])
+                if ledger.options.has_one_model:
+                    await session.execute(_FREE_PULLS, user["uid"])
 
         await ledger.writers.transact(reset)
         ledger.users.drop(user_id)
