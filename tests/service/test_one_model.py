@@ -14,6 +14,7 @@ from bandstand.service.history import load_history, load_receipt
 from bandstand.service.stats import load_user_stats
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.event_files.day_reader import DirectoryDays
 from bandstand.store.event_files.export import export_days, forget_erased
 from bandstand.store.logged_events import LoggedDecision
 from bandstand.store.maintenance import rebuild_verify
@@ -203,10 +204,10 @@ async def test_whoever_is_erased_is_taken_out_of_exported_days_and_nobody_else(
         for user_id in ("ada", "bob"):
             await teach(service, user_id, number)
     with open_read_only(tmp_path / "one", CATALOGUE) as state:
-        export_days(state, tmp_path / "log", now=service.clock.now + DAY)
+        export_days(DirectoryDays(state), tmp_path / "log", now=service.clock.now + DAY)
     await users.erase(service.deployment, "ada", "tests")
     with open_read_only(tmp_path / "one", CATALOGUE) as state:
-        assert forget_erased(state, tmp_path / "log").events > 0
+        assert forget_erased(DirectoryDays(state), tmp_path / "log").events > 0
         ledger = [event for page in read_events(state) for event in page]
     files = EventFiles.open(tmp_path / "log")
     assert files is not None

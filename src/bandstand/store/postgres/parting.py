@@ -17,13 +17,13 @@ from bandstand.store.postgres.profiles import NEWER_EVENTS, WRITE_CHECKPOINT, is
 from bandstand.store.postgres.revocation_log import take_back
 from bandstand.store.postgres.schema import build_striped_upsert
 
-OWNERS: Final = """SELECT user_id FROM users WHERE uid IN (
-    SELECT d.uid FROM users AS u JOIN subjects AS s ON s.uid = u.uid JOIN decisions AS d ON d.seq = s.seq
-    WHERE u.user_id = $1) ORDER BY uid"""
-_LOCK_OWNERS = """SELECT uid, user_id FROM users WHERE uid IN (
-    SELECT d.uid FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq WHERE s.uid = $1)
-    ORDER BY uid FOR NO KEY UPDATE"""
-_MADE_FOR = "SELECT d.seq FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq WHERE s.uid = $1 AND d.uid = $2"
+_MADE_FOR = "SELECT seq FROM subjects WHERE uid = $1"
+_OWNERS = f"""SELECT uid FROM decisions WHERE seq IN ({_MADE_FOR})
+    UNION SELECT uid FROM rewards WHERE decision_seq IN ({_MADE_FOR})"""  # noqa: S608 (constants)
+_LOCK_OWNERS = f"""SELECT uid, user_id FROM users WHERE uid IN ({_OWNERS})
+    ORDER BY uid FOR NO KEY UPDATE"""  # noqa: S608 (constants)
+OWNERS: Final = f"SELECT user_id FROM users WHERE uid IN ({_OWNERS}) ORDER BY uid"  # noqa: S608 (constants)
+"""Whose models somebody has taught."""
 _OF_DECISIONS = "decision_seq = ANY ($1::bigint[]) OR linked_seq = ANY ($1::bigint[]) AND features IS NULL"
 _REWARDS = f"SELECT seq FROM rewards WHERE {_OF_DECISIONS}"  # noqa: S608 (constants)
 _VERSION = "SELECT version FROM users WHERE uid = $1"
@@ -82,7 +82,7 @@ async def part_from_models(ledger: SharedLedger, channel: Channel, uid: int, ts:
     """
     session, counts = channel.session, Counter[str]()
     for owner in [_Owner(*row) for row in await session.fetch(_LOCK_OWNERS, uid)]:
-        decisions = [row["seq"] for row in await session.fetch(_MADE_FOR, uid, owner.uid)]
+        decisions = [row["seq"] for row in await session.fetch(_MADE_FOR, uid)]
         taught = [row["seq"] for row in await session.fetch(_REWARDS, decisions)]
         if taught:
             seqs = [ledger.next_seq(ts) for _ in taught]

@@ -43,7 +43,7 @@ async def search_ledger(address: LedgerAddress, wanted: DecisionSearch, before: 
         ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
-    pool = ConnectionPool(address, 1, durable=False)
+    pool = ConnectionPool(address, 1, durable=False, reads_only=True)
     try:
         await require_ledger(pool, address)
         return await search_shared_decisions(pool, wanted, before, limit, LAST_SEQ)

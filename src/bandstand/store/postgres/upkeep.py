@@ -72,7 +72,6 @@ _DELETE_DECISIONS = """WITH old AS MATERIALIZED (
     held AS MATERIALIZED (
         SELECT uid, reset_version FROM users WHERE uid IN (SELECT uid FROM old) ORDER BY uid FOR NO KEY UPDATE),
     {counted}ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
-    named AS (DELETE FROM subjects AS s USING old WHERE s.seq = old.seq),
     traced AS (DELETE FROM lineage AS l USING old WHERE l.decision = old.seq),
     shadowed AS (DELETE FROM shadows AS s USING old WHERE s.decision = old.seq),
     windowed AS (DELETE FROM windows AS w USING old WHERE w.decision = old.seq),
@@ -85,6 +84,12 @@ _DELETE_PARTS = f"""WITH old AS MATERIALIZED (
     reacted AS (DELETE FROM reactions AS x USING old WHERE x.seq = old.seq AND NOT EXISTS (
         SELECT 1 FROM rewards AS r WHERE r.seq = x.seq))
     DELETE FROM reward_parts AS p USING old WHERE p.seq = old.seq"""  # noqa: S608 (constants)
+_DELETE_SUBJECTS = """DELETE FROM subjects WHERE seq = ANY (ARRAY(
+    SELECT s.seq FROM subjects AS s WHERE s.seq <= $1
+        AND NOT EXISTS (SELECT 1 FROM decisions AS d WHERE d.seq = s.seq)
+        AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = s.seq)
+        AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = s.seq) ORDER BY s.seq LIMIT $2))"""
+"""Whoever is erased is found by them in what everybody's model was taught, for as long as that is there."""
 _OVERDUE = """SELECT uid, max(n) AS n FROM rewards AS r WHERE seq <= $1 AND NOT EXISTS (
         SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2 AND v.reward_seq <= $1)
     GROUP BY uid ORDER BY uid LIMIT 200"""
@@ -168,6 +173,7 @@ class Upkeep:
             answered = first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY)
             await self._delete(_DELETE_PARTS, answered)
             await self._trim_rewards(answered, now)
+            await self._delete(_DELETE_SUBJECTS, answered)
         for table, (keys, _) in STRIPED.items():
             if keys[0] in {"hour", "day"}:
                 await self._fold_stripes(table, int(now // (3600 if keys[0] == "hour" else _DAY)))

@@ -20,6 +20,7 @@ _FREE_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
     SELECT $1::bigint, policy, -sum(decisions), -sum(explores), 0 FROM rollups_s
     WHERE hour = -1 AND policy > 0 GROUP BY policy"""
 """Nothing of all decisions counts for everybody's model any more."""
+_FIND_USER = "SELECT uid FROM users WHERE user_id = $1"
 _LOCK_TO_ERASE = "SELECT uid FROM users WHERE user_id = $1 FOR UPDATE"
 _UNCOUNT_ENROLLED = build_striped_upsert(
     "enrolled", "SELECT experiment, arm, $2::smallint, -count(*) FROM enrolments WHERE uid = $1 GROUP BY 1, 2"
@@ -114,7 +115,9 @@ class SharedUsers:
         ts = ledger.clock()
         seq, tombstone = ledger.next_seq(ts), compute_tombstone(ledger.secret, user_id)
         counted: list[dict[str, int]] = []
-        owners = [row["user_id"] for row in await ledger.readers.fetch(OWNERS, user_id)]
+        person = await ledger.readers.fetch_one(_FIND_USER, user_id)
+        taught = [] if person is None else await ledger.readers.fetch(OWNERS, person["uid"])
+        owners = [row["user_id"] for row in taught]
         for owner in owners:  # what is in memory is not folded under its lock
             await ledger.users.load(owner)
 
