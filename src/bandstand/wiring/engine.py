@@ -15,7 +15,7 @@ from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
 from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError
-from bandstand.personalizer.resource import ResourceLog
+from bandstand.personalizer.resource import ResourceLog, ResourceModel
 from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
@@ -57,6 +57,7 @@ class Engine:
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
         environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
+        model: makes and takes files of what was learned; ``None`` where those are made of the directory.
     """
 
     store: KeepsState
@@ -66,6 +67,7 @@ class Engine:
     evaluations: EvaluationStore
     words: Sequence[str]
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    model: ResourceModel | None = None
 
 
 def build_engine(
@@ -138,6 +140,7 @@ def _build_shared_engine(
     place: str | None,
 ) -> Engine:
     try:  # the driver is an extra
+        from bandstand.store.maintenance.shared_model import SharedModel  # noqa: PLC0415
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
         from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
         from bandstand.store.postgres.evaluation_runs import SharedEvaluationRuns  # noqa: PLC0415
@@ -169,6 +172,7 @@ def _build_shared_engine(
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+        model=SharedModel(store.ledger, catalogue),
     )
 
 

@@ -34,6 +34,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.resource import ClosedModel
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import DEFAULT_POLICY, ServiceContext
@@ -284,7 +285,10 @@ class RunningLoop:
         deployment, directory = self.deployment, self._engine.directory
         days = get_retention_days(self._shared.settings, deployment.definition)
         loop = PersonalizerLoop(deployment, loops, retention_days=days)
-        model = None if directory is None else ModelFiles(directory, deployment.catalogue, deployment.has_one_model)
+        model = self._engine.model
+        if model is None:
+            assert directory is not None  # noqa: S101 (an engine has one or the other)
+            model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
         wire = PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
         self._optimizer = wire.optimizer
         return wire

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
@@ -88,7 +89,7 @@ class ProfileCache:
         max_users: int,
         has_one_model: bool = False,
     ) -> None:
-        self._counters = _COUNTERS_OF_ALL if has_one_model else _COUNTERS
+        self._has_one_model = has_one_model
         self._readers = readers
         self._writers = writers
         self._registry = registry
@@ -142,6 +143,7 @@ class ProfileCache:
 
     async def _try_load(self, user_id: str, *, is_last: bool) -> CachedProfile | None:
         user, known = self.get(user_id), None
+        counters_of = _COUNTERS_OF_ALL if self._has_one_model and user_id == EVERYBODY else _COUNTERS
 
         async def read(channel: Channel, _: int) -> Any:
             session = channel.session
@@ -155,7 +157,7 @@ class ProfileCache:
                 start, is_state = _read_start(row, user_id, self._registry)
                 after = 0 if start is None else start.seq
             events = [] if row["version"] <= after else await session.fetch(NEWER_EVENTS, row["uid"], after)
-            counters = await session.fetch(self._counters, row["uid"], row["reset_version"])
+            counters = await session.fetch(counters_of, row["uid"], row["reset_version"])
             return row, (start, is_state), events, counters
 
         known = await self._readers.run(read)
@@ -238,12 +240,12 @@ class ProfileCache:
         """Take over what decisions count, which no event moves."""
         sums: dict[tuple[str, str], tuple[int, int, float]] = {}
         for row in counters:
-            if not (row["pulls"] or row["explores"] or row["last"]):
-                continue
             key = self._registry.get_ref(row["policy"]).key
             pulls, explores, last = sums.get(key, (0, 0, 0.0))
             sums[key] = pulls + row["pulls"], explores + row["explores"], max(last, row["last"])
         for key, (pulls, explores, last) in sums.items():
+            if not (pulls or explores or key in profile.policies):
+                continue  # all that there is of it does not count any more
             state = profile.get_state(key)
             state.pulls, state.explores = pulls, explores
             state.last_updated = max(state.last_updated or 0.0, last)

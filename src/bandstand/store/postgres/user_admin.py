@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.connections import Channel
@@ -99,7 +100,7 @@ class SharedUsers:
                 await session.execute(_ADD_RESET, seq, user["uid"], n, ts, client)
                 await session.execute(_NOTE_RESET, user["uid"], n)
                 await session.execute("DELETE FROM pulls WHERE uid = $1", user["uid"])
-                if ledger.options.has_one_model:
+                if ledger.options.has_one_model and user_id == EVERYBODY:
                     await session.execute(_FREE_PULLS, user["uid"])
 
         await ledger.writers.transact(reset)
