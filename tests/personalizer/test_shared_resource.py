@@ -22,7 +22,7 @@ async def services(
     """Two services whose policy reads any JSON."""
     places = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
     with run_law_server() as url:
-        settings = {"bandstand_config": open_config, "active_policy": "open-egreedy", "state_url": url}
+        settings: dict[str, Any] = {"bandstand_config": open_config, "active_policy": "open-egreedy", "state_url": url}
         async with (
             run_service(places[0], durability="full", **settings) as one,
             run_service(places[1], durability="full", **settings) as other,

@@ -148,6 +148,7 @@ async def test_who_is_erased_by_one_was_never_there_for_any(open_service: Open, 
         for service in (one, other):
             with pytest.raises(UnknownDecisionError):
                 await service.reward({"decision_id": decision_id, "reward": 1.0})
+    expected = await load_model(without)
     for number in (97, 98, 99):  # the first of them by the process that has yet to hear of it
         one, other = other, one
         one.clock.now = max(one.clock.now, other.clock.now)

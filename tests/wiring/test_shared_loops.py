@@ -164,4 +164,12 @@ async def test_an_evaluation_through_one_service_is_seen_through_the_other(tmp_p
         stdout=asyncio.subprocess.PIPE,
     )
     report = json.loads((await said.communicate())[0])
+    said = await asyncio.create_subprocess_exec(
+        *build_python_command("log", "export", "log", "--loop", "shelf", "--json"),
+        env={"PATH": "/usr/bin:/bin", "STATE_URL": f"{database}&target_session_attrs=prefer-standby"},
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    exported = json.loads((await said.communicate())[0])
+    assert (exported["days"], exported["first"]) == (0, None), "no day is over yet"
     assert report["log"] == made["report"]["log"]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def query_files(days: list[Path]) -> list[tuple[str, int, float]]:
         return database.execute(found).fetchall()
 
 
-def query_ledger(state: Path) -> list[tuple[str, int, float]]:
+def query_ledger(state: Path) -> list[tuple[str, int, Any]]:
     """The same of the ledger that they were written from: each policy's decisions, and what stands of their rewards."""
     with closing(sqlite3.connect(state / "ledger.db")) as ledger:
         [(name, count, mean)] = ledger.execute("""SELECT p.name, count(*), avg(r.value) FROM decisions AS d

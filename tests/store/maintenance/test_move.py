@@ -434,6 +434,8 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     assert await search_ledger(LedgerAddress.parse(url), wanted, LAST_SEQ, 5) == found
     assert await asyncio.to_thread(list_shared_events, url) == log
     assert await asyncio.to_thread(list_shared_days, url) == days
+    with pytest.raises(StorageUnavailableError):  # which server is asked, the URL says
+        await asyncio.to_thread(list_shared_days, f"{url}&target_session_attrs=standby")
     assert {"baseline", "decision", "reward", "revocation", "reset", "state"} <= {kind for kind, *_ in days}
     splits = {"holdout": HOLDOUT}
     report = read_report(copied.directory, CATALOGUE, splits, has_picks=True)
