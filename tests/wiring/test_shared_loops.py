@@ -1,6 +1,7 @@
 """Loops of two services over one PostgreSQL: made, changed and deleted through either, and served alike by both."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import pytest
 
 from bandstand.background_runs import RunQueue
 from bandstand.child_process import build_python_command
+from bandstand.cli.state.directory import resolve_location
+from bandstand.cli.state.move import open_all
+from bandstand.store.maintenance.move import move
 from bandstand.store.postgres.address import LedgerAddress
 from tests.api.given import TWO, Service, read_ok, run_service
 from tests.store.postgres.shared import run_law_server
@@ -115,6 +119,71 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert actions == ["create", "delete", "change", "change", "change", "create"]
         for page in ("/metrics", "/console/loops", "/loops/menu/console", "/loops/menu/health", "/loops/menu/stats"):
             assert (await third.get(page)).status_code == 200, page
+
+
+class Cut(Exception):  # noqa: N818 (nobody's error)
+    """Ends a move where it would be killed."""
+
+
+async def read_all(service: Service) -> tuple[list[Any], list[float]]:
+    """What a service says of its loops: words and counts, and what was learned."""
+    said: list[Any] = [[(each["name"], each["mode"]) for each in read_ok(await service.get("/loops"))["loops"]]]
+    learned: list[float] = []
+    for name in ("default", "menu", "all"):
+        for user in ("ada", "bob"):
+            stats = read_ok(await service.get(f"/loops/{name}/stats/{user}"))
+            said.append([stats["reward_count"], stats["pulls"]])
+        model = (await service.get(f"/loops/{name}/personalizer/v1.0/model")).content
+        for line in sorted(map(json.loads, gzip.decompress(model).splitlines()), key=lambda each: str(each["user_id"])):
+            for policy, state in sorted(line["policies"].items()):
+                said.append((name, line["user_id"], policy, state["pulls"], state["reward_count"]))
+                learned += [] if state["ridge"] is None else [*state["ridge"]["b"], *state["ridge"]["gram"]]
+        said.append([each["action"] for each in read_ok(await service.get(f"/loops/{name}"))["changes"]])
+    return said, learned
+
+
+@pytest.mark.slow
+async def test_a_directory_with_its_loops_is_moved_however_often_that_is_cut_short(
+    tmp_path: Path, database: str
+) -> None:
+    place, url = tmp_path / "state", f"{database.replace('=bandstand', '=arrived')}"
+    async with run_service(place, durability="full") as service:
+        await put(service, "menu", mode="apprentice")
+        await put(service, "all", scope="loop")
+        for number in range(9):
+            for path in ("", "/loops/menu", "/loops/all"):
+                asked = REQUEST | {"user_id": ("ada", "bob", "cleo")[number % 3]}
+                decision = read_ok(await service.post(f"{path}/score", asked))["decision_id"]
+                read_ok(await service.post(f"{path}/reward", {"decision_id": decision, "reward": number / 10}))
+        assert (await service.client.delete("/users/cleo")).status_code == 200
+        before = await read_all(service)
+    steps: list[str] = []
+
+    def move_until(fatal: str | None) -> None:
+        def step(name: str) -> None:
+            steps.append(name)
+            if name == fatal:
+                raise Cut
+
+        with open_all(resolve_location(str(place))) as (opened, loops):
+            assert asyncio.run(move(opened, url, loops=loops, everybody=True, step=step)).target
+
+    for fatal in ("loop menu", "copy rewards", "mark", "mark loop all", "mark loop menu", "release"):
+        with pytest.raises(Cut):
+            await asyncio.to_thread(move_until, fatal)
+    await asyncio.to_thread(move_until, None)
+    assert steps[-1] == "release"
+    async with (
+        run_service(tmp_path / "one", state_url=url, durability="full") as one,
+        run_service(tmp_path / "other", state_url=url, durability="full") as other,
+    ):
+        for each in (one, other):
+            said, learned = await read_all(each)
+            assert (said, learned) == (before[0], pytest.approx(before[1], abs=1e-9))
+        await teach(one, other, "all")
+        assert await count_rewards(one, "all") == await count_rewards(other, "all") == 7
+        assert (await other.client.delete("/users/bob")).status_code == 200
+        assert await count_rewards(one, "all") == await count_rewards(other, "all") == 4
 
 
 @contextmanager

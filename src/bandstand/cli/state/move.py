@@ -1,17 +1,20 @@
 """``bandstand state move``: a state directory's ledger into a PostgreSQL, or back."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from bandstand.cli.report import AsJson, show_progress, show_result
-from bandstand.cli.state.directory import resolve_location
+from bandstand.cli.state.directory import StateLocation, resolve_location
 from bandstand.config.settings import read_settings
 from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError, InvalidRequestError
-from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.loop_directories import LoopDirectories
+from bandstand.store.maintenance.offline import OpenedDirectory, open_owned
 
 _SCHEMES = ("postgresql://", "postgres://")
 _KEPT = "The directory holds every word that it held: keep it as a backup, or delete it."
@@ -72,11 +75,28 @@ def move(
             done = move_out(url, location.directory, location.catalogue, everybody=all_, step=say, tick=steps.advance)
             result = asyncio.run(done)
         else:
-            with open_owned(location.directory, location.catalogue, moving=True) as opened:
-                result = asyncio.run(moving.move(opened, url, everybody=all_, step=say, tick=steps.advance))
+            with open_all(location) as (opened, loops):
+                moved = moving.move(opened, url, loops=loops, everybody=all_, step=say, tick=steps.advance)
+                result = asyncio.run(moved)
     started = f"Start the services with STATE_URL; on {directory} none starts any more."
     notes = _OUT_NOTES if is_out else [started, _KEPT]
     answer = asdict(result) | {"left_behind": list(result.left_behind)}
     if not as_json:
         answer["tables"] = {name: rows for name, rows in result.tables.items() if rows}
     show_result("Moved and compared", answer, as_json=as_json, notes=notes)
+
+
+@contextmanager
+def open_all(location: StateLocation) -> Iterator[tuple[OpenedDirectory, dict[str, OpenedDirectory]]]:
+    """Own the directory, and those of its other loops by their names."""
+    with ExitStack() as opened:
+        default = opened.enter_context(open_owned(location.directory, location.catalogue, moving=True))
+        places = {
+            name: resolve_location(str(location.directory), name)
+            for name in LoopDirectories(location.directory).list_names()
+        }
+        loops = {
+            name: opened.enter_context(open_owned(place.directory, place.catalogue, moving=True))
+            for name, place in places.items()
+        }
+        yield default, loops
