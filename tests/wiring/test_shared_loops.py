@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import pytest
 from bandstand.background_runs import RunQueue
 from bandstand.child_process import build_python_command
 from bandstand.cli.state.directory import resolve_location
-from bandstand.cli.state.move import open_all
+from bandstand.cli.state.move import list_returning_loops, open_all
+from bandstand.store.maintenance import rebuild_verify
 from bandstand.store.maintenance.move import move
+from bandstand.store.maintenance.move_out import move_out
 from bandstand.store.postgres.address import LedgerAddress
 from tests.api.given import TWO, Service, read_ok, run_service
 from tests.store.postgres.shared import run_law_server
@@ -142,48 +144,82 @@ async def read_all(service: Service) -> tuple[list[Any], list[float]]:
     return said, learned
 
 
+def build_step(fatal: str | None) -> Callable[[str], None]:
+    """What ends a move as that step begins."""
+
+    def step(name: str) -> None:
+        if name == fatal:
+            raise Cut
+
+    return step
+
+
+def move_in(place: Path, url: str, fatal: str | None) -> None:
+    with open_all(resolve_location(str(place))) as (opened, loops):
+        assert asyncio.run(move(opened, url, loops=loops, everybody=True, step=build_step(fatal))).target
+
+
+def move_back(url: str, place: Path, fatal: str | None) -> None:
+    location = resolve_location(str(place))
+    loops = list_returning_loops(url, location)
+    done = move_out(url, place, location.catalogue, loops=loops, everybody=True, step=build_step(fatal))
+    assert asyncio.run(done).target
+
+
+async def cut_short(work: Callable[..., None], *given: Any, steps: Sequence[str]) -> None:
+    """Do something that is cut short at each of these steps, and then to the end."""
+    for fatal in steps:
+        with pytest.raises(Cut):
+            await asyncio.to_thread(work, *given, fatal)
+    await asyncio.to_thread(work, *given, None)
+
+
+async def live(service: Service) -> None:
+    """Teach three loops by three people, one of whom goes."""
+    await put(service, "menu", mode="apprentice")
+    await put(service, "all", scope="loop")
+    for number in range(9):
+        for name in ("default", "menu", "all"):
+            decision = await score(service, name, user_id=("ada", "bob", "cleo")[number % 3])
+            given = {"decision_id": decision["decision_id"], "reward": number / 10}
+            read_ok(await service.post(f"/loops/{name}/reward", given))
+    assert (await service.client.delete("/users/cleo")).status_code == 200
+
+
 @pytest.mark.slow
-async def test_a_directory_with_its_loops_is_moved_however_often_that_is_cut_short(
+async def test_a_directory_is_moved_with_its_loops_and_back_however_often_that_is_cut_short(
     tmp_path: Path, database: str
 ) -> None:
-    place, url = tmp_path / "state", f"{database.replace('=bandstand', '=arrived')}"
-    async with run_service(place, durability="full") as service:
-        await put(service, "menu", mode="apprentice")
-        await put(service, "all", scope="loop")
-        for number in range(9):
-            for path in ("", "/loops/menu", "/loops/all"):
-                asked = REQUEST | {"user_id": ("ada", "bob", "cleo")[number % 3]}
-                decision = read_ok(await service.post(f"{path}/score", asked))["decision_id"]
-                read_ok(await service.post(f"{path}/reward", {"decision_id": decision, "reward": number / 10}))
-        assert (await service.client.delete("/users/cleo")).status_code == 200
-        before = await read_all(service)
-    steps: list[str] = []
-
-    def move_until(fatal: str | None) -> None:
-        def step(name: str) -> None:
-            steps.append(name)
-            if name == fatal:
-                raise Cut
-
-        with open_all(resolve_location(str(place))) as (opened, loops):
-            assert asyncio.run(move(opened, url, loops=loops, everybody=True, step=step)).target
-
-    for fatal in ("loop menu", "copy rewards", "mark", "mark loop all", "mark loop menu", "release"):
-        with pytest.raises(Cut):
-            await asyncio.to_thread(move_until, fatal)
-    await asyncio.to_thread(move_until, None)
-    assert steps[-1] == "release"
+    there, back, url = tmp_path / "there", tmp_path / "back", database.replace("schema=bandstand", "schema=arrived")
+    async with run_service(there, durability="full") as service:
+        await live(service)
+        said, learned = await read_all(service)
+    steps = ["loop menu", "copy rewards", "mark", "mark loop all", "mark loop menu", "release"]
+    await cut_short(move_in, there, url, steps=steps)
     async with (
         run_service(tmp_path / "one", state_url=url, durability="full") as one,
         run_service(tmp_path / "other", state_url=url, durability="full") as other,
     ):
         for each in (one, other):
-            said, learned = await read_all(each)
-            assert (said, learned) == (before[0], pytest.approx(before[1], abs=1e-9))
+            found = await read_all(each)
+            assert found[0] == said
+            assert found[1] == pytest.approx(learned, abs=1e-9)
         await teach(one, other, "all")
         assert await count_rewards(one, "all") == await count_rewards(other, "all") == 7
         assert (await other.client.delete("/users/bob")).status_code == 200
         assert await count_rewards(one, "all") == await count_rewards(other, "all") == 4
+        said, learned = await read_all(one)
+    steps = ["loop menu", "mark", "release loop all", "release loop menu", "release"]
+    await cut_short(move_back, url, back, steps=steps)
+    async with run_service(back, durability="full") as service:
+        found = await read_all(service)
+        assert found[0] == said
+        assert found[1] == pytest.approx(learned, abs=1e-9)
+        await teach(service, service, "all")
+        assert (await service.client.delete("/users/bob")).status_code == 200
+        assert await count_rewards(service, "all") == 5
+    for name in ("menu", "all"):
+        assert rebuild_verify.verify(back / "loops" / name, resolve_location(str(back), name).catalogue).is_sound
 
 
 @contextmanager

@@ -423,7 +423,7 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     assert result.verified == len(USERS)
     assert [each.split()[0] for each in result.left_behind] == ["past_rewards:", "files"]
     filled = {name for name, rows in result.tables.items() if rows}
-    assert set(result.tables) - filled == {"judge_spending"}, "the history has some of all"
+    assert set(result.tables) - filled == {"judge_spending", "subjects"}, "the history has some of all"
     assert steps[-2:] == ["mark", "release"]
     wanted = parse_question(SearchQuestion(candidate_id="tip-1"))
     with open_read_only(copied.directory, CATALOGUE) as state:
@@ -543,8 +543,8 @@ async def test_what_cannot_be_moved_is_refused_by_name_before_anything_is_writte
 async def test_sides_that_differ_are_not_served(copied: History, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = moved_rows.iter_rows
 
-    def change(connection: Any, table: str, columns: Any) -> Any:
-        names, found = rows(connection, table, columns)
+    def change(connection: Any, table: str, columns: Any, places: Any) -> Any:
+        names, found = rows(connection, table, columns, places)
         if table == "rewards":
             place = names.index("value")
             found = ((*row[:place], row[place] + 1e-6, *row[place + 1 :]) for row in found)

@@ -174,7 +174,7 @@ async def move(
                 await each.arrival.release(each.session)
         step("release")
         await default.arrival.release(default.session)
-    return _add_up(result, results)
+    return add_up(result, results)
 
 
 async def _connect(
@@ -188,7 +188,7 @@ async def _connect(
     return _MovedLedger(state, address, describe_target(url, address.schema), arrival, session, places)
 
 
-def _add_up(default: MoveResult, loops: Mapping[str, MoveResult]) -> MoveResult:
+def add_up(default: MoveResult, loops: Mapping[str, MoveResult]) -> MoveResult:
     """What all came to."""
     tables, verified, left = dict(default.tables), default.verified, list(default.left_behind)
     for name, each in loops.items():
