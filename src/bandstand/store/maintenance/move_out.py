@@ -85,15 +85,19 @@ class _ReturnedLedger(NamedTuple):
             raise
         return result, mark
 
-    def put_in_place(self, mark: ReturnMark) -> None:
-        """Let a service open the file; again does nothing.
+    def put_in_place(self, mark: ReturnMark, *, again: bool = False) -> None:
+        """Let a service open the file.
+
+        Args:
+            mark: of its ledger.
+            again: whether it may be there already.
 
         Raises:
             ConfigurationError: it is not the one that was made for this ledger.
         """
         if self.file.read_arrival() == mark.arrival and mark.directory == str(self.directory):
             self.file.put_in_place()
-        elif mark.directory != str(self.directory) or not self.file.has_arrived(mark.arrival):
+        elif not (again and mark.directory == str(self.directory) and self.file.has_arrived(mark.arrival)):
             raise ConfigurationError(f"this ledger was moved to the directory {mark.directory!r} before")
 
 
@@ -143,7 +147,7 @@ async def move_out(
             result, mark = await _fill_all(default, others, everybody=everybody, step=step, tick=tick)
         for name, each in others.items():
             step(f"release loop {name}")
-            each.put_in_place(await _close_loop(each))
+            each.put_in_place(await _close_loop(each), again=True)
         step("release")
         default.put_in_place(mark)
     return result
