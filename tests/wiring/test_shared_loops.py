@@ -75,6 +75,18 @@ async def change_the_default_loop(one: Service, other: Service) -> None:
     assert read_ok(await other.post("/reward", {"decision_id": waits, "reward": 1.0}))["applied"]
 
 
+async def share_one_model(one: Service, other: Service) -> None:
+    """One model for everybody: who is erased was never in it, whoever was asked."""
+    await put(other, "all", scope="loop")
+    for user in ("ada", "bob"):
+        mine = (await score(one, "all", user_id=user))["decision_id"]
+        read_ok(await other.post("/loops/all/reward", {"decision_id": mine, "reward": 0.5}))
+    assert await count_rewards(one, "all") == 2
+    assert (await other.client.delete("/loops/all/users/bob")).json()["erased"]["rewards"] == 1
+    assert await count_rewards(one, "all") == await count_rewards(other, "all") == 1
+    assert (await one.client.delete("/loops/all")).status_code == 204
+
+
 @pytest.mark.slow
 async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, database: str) -> None:
     places = tmp_path / "one", tmp_path / "other"
@@ -114,15 +126,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert [each[: len("bandstand_menu")] for each in schemas] == ["bandstand", "bandstand_menu"]
         refused = await one.client.put("/loops/menu", json={"scope": "loop"})
         assert refused.status_code == 422, "whose the models are is for good"
-        # One model for everybody: who is erased was never in it, whoever was asked.
-        await put(other, "all", scope="loop")
-        for user in ("ada", "bob"):
-            mine = (await score(one, "all", user_id=user))["decision_id"]
-            read_ok(await other.post("/loops/all/reward", {"decision_id": mine, "reward": 0.5}))
-        assert await count_rewards(one, "all") == 2
-        assert (await other.client.delete("/loops/all/users/bob")).json()["erased"]["rewards"] == 1
-        assert await count_rewards(one, "all") == await count_rewards(other, "all") == 1
-        assert (await one.client.delete("/loops/all")).status_code == 204
+        await share_one_model(one, other)
         assert (await other.client.delete("/loops/menu")).status_code == 204
         late = await one.post("/loops/menu/score", REQUEST)
         assert late.status_code in {404, 503}, "and no 500, whether or not it has heard of it"

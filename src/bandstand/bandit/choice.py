@@ -117,9 +117,9 @@ def _get_posteriors(states: Sequence[PolicyState], priors: Sequence[Prior], now:
     """The posterior of each; those that have to be computed from the sums are computed together."""
     found = [state.find_posterior(prior, now) for state, prior in zip(states, priors, strict=True)]
     due = [number for number, posterior in enumerate(found) if posterior is None]
-    if due:
-        sums = [states[number].compute_sums() for number in due]
-        computed = compute_stacked_posteriors(sums, [priors[number] for number in due])
-        for number, posterior in zip(due, computed, strict=True):
-            found[number] = states[number].keep_posterior(posterior)
-    return found
+    sums = [states[number].compute_sums() for number in due]
+    computed = iter(compute_stacked_posteriors(sums, [priors[number] for number in due]) if due else ())
+    return [
+        posterior if posterior is not None else state.keep_posterior(next(computed))
+        for state, posterior in zip(states, found, strict=True)
+    ]
