@@ -118,8 +118,8 @@ def _get_posteriors(states: Sequence[PolicyState], priors: Sequence[Prior], now:
     found = [state.find_posterior(prior, now) for state, prior in zip(states, priors, strict=True)]
     due = [number for number, posterior in enumerate(found) if posterior is None]
     sums = [states[number].compute_sums() for number in due]
-    computed = dict(zip(due, compute_stacked_posteriors(sums, [priors[number] for number in due]), strict=True))
+    computed = iter(compute_stacked_posteriors(sums, [priors[number] for number in due]) if due else ())
     return [
-        states[number].keep_posterior(computed[number]) if posterior is None else posterior
-        for number, posterior in enumerate(found)
+        posterior if posterior is not None else state.keep_posterior(next(computed))
+        for state, posterior in zip(states, found, strict=True)
     ]
