@@ -38,7 +38,7 @@ def compute_stacked_posteriors(states: Sequence[RidgeState], priors: Sequence[Pr
     Those of models with blocks, of priors that are near to singular, and of sums that would swallow their prior are
     computed one by one.
     """
-    if len(states) <= 1 or any(prior.ridge is None for prior in priors) or states[0].b.ndim != 1:
+    if len(states) == 1 or any(prior.ridge is None for prior in priors) or states[0].b.ndim != 1:
         return _compute_one_by_one(states, priors)
     count, d = len(states), states[0].b.size
     precision = _stack([each.ridge for each in priors if each.ridge is not None], (count, d, d))
