@@ -5,6 +5,7 @@ stays, lets go of its state, and takes that up again with other policies.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -26,6 +27,7 @@ async def compose_beside(compose: Callable[..., T], *args: object) -> T:
     Raises:
         InvalidRequestError: the definition is wrong.
     """
+    gc.collect()  # what a loop was before is cycles, and a service is without full rounds of the collector
     try:
         return await asyncio.to_thread(compose, *args)
     except ConfigurationError as error:
