@@ -50,6 +50,9 @@ class DepartureListener(Protocol):
     async def apply_erasure(self, user_id: str) -> int:
         """Let go of a user who was erased; returns how much was made again without them."""
 
+    async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
+        """Make what these users had a part in again, from their sums as of the event ``seq``."""
+
 
 class UserRegister(Protocol):
     """Users: what is known of each, and what operators do to them."""

@@ -23,7 +23,7 @@ from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
-from bandstand.wiring.engine import build_loop_places, require_loops
+from bandstand.wiring.engine import build_loop_places
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
 
@@ -47,7 +47,6 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         )
     catalogue = load_catalogue(settings)
     configured = load_loops(settings)
-    require_loops(settings, configured)
     gateway = connect_gateway(settings)
     shared = SharedParts(settings, _build_generator(settings, gateway))
     default = RunningLoop(shared, load_default_loop(settings), catalogue)

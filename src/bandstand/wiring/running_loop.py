@@ -36,6 +36,7 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.resource import ClosedModel
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
 from bandstand.service.context import ServiceContext
@@ -389,7 +390,10 @@ class RunningLoop:
         directory = self._engine.directory
         days = get_retention_days(self._shared.settings, deployment.definition)
         loop = PersonalizerLoop(deployment, self._loops, retention_days=days)
-        model = None if directory is None else ModelFiles(directory, deployment.catalogue, deployment.has_one_model)
+        model = self._engine.model
+        if model is None:
+            assert directory is not None  # noqa: S101 (an engine has one or the other)
+            model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
         return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 

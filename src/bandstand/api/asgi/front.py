@@ -108,8 +108,8 @@ class FrontController:
         self._handlers: dict[str, Handler] = (
             {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
-        self.gathering = Gathering()
         self.admission = admission or AdmissionQueue()
+        self.gathering = Gathering(self.admission.is_busy)
         self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)

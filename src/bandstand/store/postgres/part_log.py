@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.postgres.decision_log import SharedDecisions, build_decision_id
+from bandstand.store.postgres.decision_log import SharedDecisions
+from bandstand.store.postgres.decision_rows import build_decision_id
 from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.judgement_rows import ADD_CLAIM
 from bandstand.store.postgres.ledger import SharedLedger

@@ -8,7 +8,6 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.errors import UnsupportedByEngineError
 from bandstand.store.composition import ComposedLogs, ComposedTurns
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.decision_log import SharedDecisions
@@ -183,13 +182,8 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         return await self._decisions.find_times(since, until)
 
     async def delete_log(self) -> None:
-        """Not done by a service: it is a ledger of several.
-
-        Raises:
-            UnsupportedByEngineError: always.
-        """
-        message = "the ledger of STATE_URL is not emptied on request: DECISION_RETENTION_DAYS says how long it keeps"
-        raise UnsupportedByEngineError(message)
+        """Delete every decision and reward until now; what was learned stays."""
+        await self.upkeep.delete_log()
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
