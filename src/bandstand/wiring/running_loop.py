@@ -81,13 +81,7 @@ class SharedParts:
 
 @dataclass(frozen=True, slots=True)
 class _Form(LoopForm):
-    """What of a running loop its definition makes.
-
-    Attributes:
-        deployment: its policies, its store, its clock.
-        front: its application, behind a gate.
-        optimizer: looks for a better policy at times.
-    """
+    """What of a running loop its definition makes: what decides, its application, what looks for a better policy."""
 
     deployment: ServiceContext
     front: FrontController
