@@ -9,7 +9,9 @@ import pytest
 from bandstand.bandit.policies import KINDS
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.settings import Settings
+from bandstand.errors import StorageUnavailableError
 from bandstand.personalizer.settings import describe_policy
+from bandstand.store.embedded.store import EmbeddedStore
 from tests.api.given import Service, read_ok, read_problem, run_service
 from tests.personalizer.given import BASE, rank, rank_body, reward
 
@@ -122,6 +124,29 @@ async def test_a_launch_and_a_promotion_outlast_a_change(tmp_path: Path) -> None
         read_problem(refused, 409, "loop-refused")
         dropped = await service.client.put("/loops/default", json={"include": ["linucb-v2", "first-v1"]})
         assert "squarecb-v1" in read_problem(dropped, 409, "loop-refused")["detail"]
+
+
+async def test_a_state_that_is_away_for_a_moment_is_taken_up_as_it_was(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bandstand.wiring.running_loop._PAUSE_S", 0.0)
+    open_store, failures = EmbeddedStore.open, [StorageUnavailableError("the disk is away")] * 3
+
+    async def fail_for_a_while(store: EmbeddedStore) -> None:
+        if failures:
+            raise failures.pop()
+        await open_store(store)
+
+    await rank(service, eventId="before")
+    monkeypatch.setattr(EmbeddedStore, "open", fail_for_a_while)
+    answer = await service.client.put("/loops/default", json={"policies": CHANGED})
+    read_problem(answer, 503, "storage-unavailable")
+    assert not failures
+    assert read_ok(await service.get(SERVICE))["explorationPercentage"] == 0.2
+    assert (await reward(service, "before", 1.0)).status_code == 204
+    assert (await read_receipt(service, "before"))["reward"]["applied"]
+    await put(service, "/loops/default", {"policies": CHANGED})
+    assert read_ok(await service.get(SERVICE))["explorationPercentage"] == 0.7
 
 
 def test_a_policy_described_as_a_table_is_the_same_policy() -> None:

@@ -26,7 +26,7 @@ class LoopFollower:
     Args:
         registry: which loops there are.
         refresh: takes up what others have logged.
-        retry: opens a loop that is closed.
+        retry: opens a loop that is closed; has the default one go on as it is defined.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LoopFollower:
             self._moved.clear()
             try:
                 await self._refresh()
-                for loop in self._registry.list_others() if is_due else ():
+                for loop in self._registry if is_due else ():
                     await self._retry(loop)
             except BandstandError as error:
                 log.warning("loops could not be followed", reason=error.detail)

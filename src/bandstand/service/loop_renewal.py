@@ -5,6 +5,7 @@ stays, lets go of its state, and takes that up again with other policies.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -14,6 +15,7 @@ import structlog
 
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.errors import BandstandError, ConfigurationError, InvalidRequestError, LoopRefusedError
+from bandstand.service.loop_rules import is_applicable
 from bandstand.service.loop_runtime import ManagedLoop
 
 T = TypeVar("T")
@@ -26,6 +28,7 @@ async def compose_beside(compose: Callable[..., T], *args: object) -> T:
     Raises:
         InvalidRequestError: the definition is wrong.
     """
+    gc.collect()  # what a loop was before is cycles, and a service is without full rounds of the collector
     try:
         return await asyncio.to_thread(compose, *args)
     except ConfigurationError as error:
@@ -66,6 +69,18 @@ async def renew_loop(
         except BaseException:
             await run_apart(runtime.take_form(former))
             raise
+
+
+async def put_into_effect(loop: ManagedLoop, watch: Callable[[ManagedLoop], None]) -> None:
+    """Have the default loop go on as it is defined; as :func:`renew_loop`."""
+    running = loop.deployment.definition
+    if running == loop.definition:
+        return
+    if is_applicable(running, loop.definition):
+        await loop.deployment.apply_definition(loop.definition)
+        return
+    async with renew_loop(loop, loop.definition, watch):
+        pass
 
 
 async def close_loop(loop: ManagedLoop, fault: str) -> None:

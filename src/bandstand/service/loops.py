@@ -30,6 +30,7 @@ from bandstand.service.loop_renewal import (
     compose_beside,
     follow_definition,
     log_unfollowed,
+    put_into_effect,
     renew_loop,
     run_apart,
     to_refusal,
@@ -94,7 +95,7 @@ class Loops:
         for name, wanted in configured.items():
             await self._apply_configured(name, wanted)
         try:
-            await self._put_default_into_effect()
+            await put_into_effect(self._registry.default, self._watch)
         except (LoopRefusedError, InvalidRequestError) as error:
             raise ConfigurationError(f"the default loop: {error.detail}", error.errors) from None
         for loop in self._registry.list_others():
@@ -108,14 +109,6 @@ class Loops:
         async with self._lock:
             for loop in self._registry.list_others():
                 await close_loop(loop, "the service is shutting down")
-
-    async def _put_default_into_effect(self) -> None:
-        loop = self._registry.default
-        if is_applicable(loop.deployment.definition, loop.definition):
-            await loop.deployment.apply_definition(loop.definition)
-        else:
-            async with renew_loop(loop, loop.definition, self._watch):
-                pass
 
     async def _apply_configured(self, name: str, wanted: LoopDefinition) -> None:
         while True:
@@ -183,7 +176,7 @@ class Loops:
             return
         if now is self._registry.default:
             try:
-                await self._put_default_into_effect()
+                await put_into_effect(now, self._watch)
             except BandstandError as error:
                 log_unfollowed(now, error)
         elif now is not None:
@@ -194,7 +187,9 @@ class Loops:
     async def _try_again(self, loop: ManagedLoop) -> None:
         async def open_closed() -> None:
             async with self._lock:
-                if loop.runtime is None and loop.name in self._registry and self.get(loop.name) is loop:
+                if loop is self._registry.default:
+                    await put_into_effect(loop, self._watch)
+                elif loop.runtime is None and loop.name in self._registry and self.get(loop.name) is loop:
                     await self._open(loop)
 
         await asyncio.shield(open_closed())

@@ -27,7 +27,7 @@ from bandstand.config.loops import get_loop_directory, load_loop_catalogue, reso
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
-from bandstand.errors import ConfigurationError
+from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.judge_worker.stateless import StatelessJudge
@@ -57,6 +57,8 @@ from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 
+_PAUSE_S = 1.0
+_TRIES = 60
 log = structlog.get_logger("bandstand")
 
 
@@ -79,13 +81,7 @@ class SharedParts:
 
 @dataclass(frozen=True, slots=True)
 class _Form(LoopForm):
-    """What of a running loop its definition makes.
-
-    Attributes:
-        deployment: its policies, its store, its clock.
-        front: its application, behind a gate.
-        optimizer: looks for a better policy at times.
-    """
+    """What of a running loop its definition makes: what decides, its application, what looks for a better policy."""
 
     deployment: ServiceContext
     front: FrontController
@@ -158,12 +154,13 @@ class RunningLoop:
     def _build_deployment(self, definition: LoopDefinition, catalogue: Catalogue) -> ServiceContext:
         settings = self._shared.settings
         pinned = settings.active_policy if self._is_default else None
+        has_holdout = self._is_default and settings.holdout is not None
         return ServiceContext(
             catalogue,
             self.store,
             active_policy=pinned or resolve_policy(definition),
             experiment=settings.experiment if self._is_default else None,
-            holdout=_build_holdout(settings) if self._is_default else None,
+            holdout=Holdout(settings.holdout or 0.0, settings.holdout_control) if has_holdout else None,
             shadow_policies=definition.shadow,
             pinned_by="ACTIVE_POLICY" if pinned else None,
             score_when_full=settings.score_when_full,
@@ -232,9 +229,17 @@ class RunningLoop:
             await self._take_up_state()
         except BaseException:
             self._adopt(former)
-            await self._take_up_state()
+            await self._take_up_former()
             raise
         return former
+
+    async def _take_up_former(self) -> None:
+        """Take the state up as it was, again and again while its disk or its database is away; requests wait."""
+        for _ in range(_TRIES):
+            with suppress(BandstandError):
+                return await self._take_up_state()
+            await asyncio.sleep(_PAUSE_S)
+        return await self._take_up_state()
 
     def _adopt(self, form: _Form) -> None:
         """Have another form, while the state is let go of."""
@@ -384,10 +389,6 @@ class RunningLoop:
             assert directory is not None  # noqa: S101 (an engine has one or the other)
             model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
         return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
-
-
-def _build_holdout(settings: Settings) -> Holdout | None:
-    return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:
