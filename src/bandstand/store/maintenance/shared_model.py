@@ -147,6 +147,8 @@ class SharedModel:
         """Let each count what their state says, whatever decisions there are."""
         session, registry = channel.session, self._ledger.registry
         await session.execute("DELETE FROM pulls")
+        for table in ("priors", "prior_members"):  # they are learned anew from who is there then
+            await session.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
         has_one_model = self._ledger.options.has_one_model
         ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(registry.get_refs().items())}
         rows: list[tuple[int, int, int, int]] = []
