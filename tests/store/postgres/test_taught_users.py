@@ -50,6 +50,7 @@ def flatten(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else []
 
 
+@pytest.mark.slow
 async def test_it_is_what_a_directory_gives_and_goes_with_the_first_who_is_erased(tmp_path: Path, url: str) -> None:
     async with Served(tmp_path / "state") as served:
         for number in range(5):
