@@ -23,6 +23,7 @@ from tests.api.given import TWO, Service, read_ok, run_service
 from tests.store.postgres.shared import run_law_server
 
 REQUEST = {"user_id": "ada", "candidates": TWO}
+WIDER = {"wider": {"kind": "linucb", "schema": "tips-v2", "floor": 0.3}}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,32 @@ async def teach(one: Service, other: Service, loop: str, value: float = 1.0) -> 
     return dict(read_ok(await other.post(f"/loops/{loop}/reward", {"decision_id": decision, "reward": value})))
 
 
+async def change_the_default_loop(one: Service, other: Service) -> None:
+    """Give it another policy through one; the other takes it up, and rewards of decisions from before teach."""
+    waits = (await one.score("ada"))["decision_id"]
+    await put(one, "default", policies=WIDER, policy="wider", retention_days=30)
+    assert (await one.score("ada"))["policy"] == "wider"
+    async with asyncio.timeout(60):
+        while (await other.score("ada"))["policy"] != "wider":  # noqa: ASYNC110 (another process has no event here)
+            await asyncio.sleep(0.05)
+    for service in (one, other):
+        configuration = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
+        assert (configuration["explorationPercentage"], configuration["logRetentionDays"]) == (0.3, 30)
+    assert read_ok(await other.post("/reward", {"decision_id": waits, "reward": 1.0}))["applied"]
+
+
+async def share_one_model(one: Service, other: Service) -> None:
+    """One model for everybody: who is erased was never in it, whoever was asked."""
+    await put(other, "all", scope="loop")
+    for user in ("ada", "bob"):
+        mine = (await score(one, "all", user_id=user))["decision_id"]
+        read_ok(await other.post("/loops/all/reward", {"decision_id": mine, "reward": 0.5}))
+    assert await count_rewards(one, "all") == 2
+    assert (await other.client.delete("/loops/all/users/bob")).json()["erased"]["rewards"] == 1
+    assert await count_rewards(one, "all") == await count_rewards(other, "all") == 1
+    assert (await one.client.delete("/loops/all")).status_code == 204
+
+
 @pytest.mark.slow
 async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, database: str) -> None:
     places = tmp_path / "one", tmp_path / "other"
@@ -85,6 +112,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert (await other.score("ada"))["policy"] == "first-v1"
         read_ok(await other.post("/loops/default/promote"))
         assert (await one.score("ada"))["policy"] == "linucb-v2"
+        await change_the_default_loop(one, other)
         # Another policy takes a new start in each process.
         await put(one, "menu", policy="egreedy-v1", rewards={"window": 3600, "default_reward": 0.25})
         assert (await score(one, "menu"))["policy"] == "egreedy-v1"
@@ -98,15 +126,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
         assert [each[: len("bandstand_menu")] for each in schemas] == ["bandstand", "bandstand_menu"]
         refused = await one.client.put("/loops/menu", json={"scope": "loop"})
         assert refused.status_code == 422, "whose the models are is for good"
-        # One model for everybody: who is erased was never in it, whoever was asked.
-        await put(other, "all", scope="loop")
-        for user in ("ada", "bob"):
-            mine = (await score(one, "all", user_id=user))["decision_id"]
-            read_ok(await other.post("/loops/all/reward", {"decision_id": mine, "reward": 0.5}))
-        assert await count_rewards(one, "all") == 2
-        assert (await other.client.delete("/loops/all/users/bob")).json()["erased"]["rewards"] == 1
-        assert await count_rewards(one, "all") == await count_rewards(other, "all") == 1
-        assert (await one.client.delete("/loops/all")).status_code == 204
+        await share_one_model(one, other)
         assert (await other.client.delete("/loops/menu")).status_code == 204
         late = await one.post("/loops/menu/score", REQUEST)
         assert late.status_code in {404, 503}, "and no 500, whether or not it has heard of it"
@@ -117,6 +137,7 @@ async def test_two_services_serve_the_loops_that_either_makes(tmp_path: Path, da
     async with run_service(tmp_path / "third", state_url=database, durability="full") as third:
         assert [each["name"] for each in read_ok(await third.get("/loops"))["loops"]] == ["default", "menu"]
         assert (await score(third, "menu"))["policy"] == "linucb-v2"
+        assert (await third.score("ada"))["policy"] == "wider", "what was changed stands for whoever comes later"
         actions = [each["action"] for each in read_ok(await third.get("/loops/menu"))["changes"]]
         assert actions == ["create", "delete", "change", "change", "change", "create"]
         for page in ("/metrics", "/console/loops", "/loops/menu/console", "/loops/menu/health", "/loops/menu/stats"):

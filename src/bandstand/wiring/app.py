@@ -16,8 +16,8 @@ from bandstand.api.asgi.loop_mounts import LoopMounts
 from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.loops import build_loops_router
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
-from bandstand.config.catalogue import load_catalogue, load_reward_settings
-from bandstand.config.loops import load_loop_catalogue, load_loops
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.loops import load_default_loop, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings
 from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
@@ -49,13 +49,7 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
     configured = load_loops(settings)
     gateway = connect_gateway(settings)
     shared = SharedParts(settings, _build_generator(settings, gateway))
-    definition = LoopDefinition(
-        name=DEFAULT_LOOP,
-        policy=settings.active_policy,
-        shadow=settings.shadow,
-        rewards=load_reward_settings(settings),
-    )
-    default = RunningLoop(shared, definition, catalogue)
+    default = RunningLoop(shared, load_default_loop(settings), catalogue)
 
     def compose(other: LoopDefinition, place: str | None) -> RunningLoop:
         loop = RunningLoop(shared, other, load_loop_catalogue(settings, other), place)

@@ -44,6 +44,9 @@ _SHARED_SETTINGS = (
 class KeepsState(Store, ResourceLog, Protocol):
     """A store, and what Personalizer's wire asks of a log."""
 
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:

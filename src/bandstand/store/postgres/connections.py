@@ -252,6 +252,10 @@ class GroupLane:
             task.add_done_callback(self._tasks.discard)
         return future
 
+    def open(self) -> None:
+        """Take events, also after it was closed."""
+        self._closed = False
+
     async def close(self) -> None:
         """Send what was taken."""
         self._closed = True

@@ -149,6 +149,8 @@ class SharedLedger:
         Raises:
             ConfigurationError: the database cannot be used as it is configured.
         """
+        self.users.drop_all()  # who was in memory before it was closed
+        self.epoch, self._on_change = 0, None
         try:
             await self._reach()
             self.secret = await create_tables(self.writers, self.address.schema)

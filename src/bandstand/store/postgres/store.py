@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
@@ -99,7 +100,14 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def secret(self, secret: bytes) -> None:
         self._ledger.secret = secret
 
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+        self._ledger.policies.reconfigure(catalogue)
+        self._ledger.options = replace(self._ledger.options, retention_days=retention_days)
+
     async def open(self) -> None:
+        for lane in (self._decisions.lane, self._rewards.lane):
+            lane.open()
         await self._ledger.open(*([self.upkeep.run, self._follow] if self._ledger.options.may_lead else []))
 
     async def _follow(self) -> None:
@@ -185,11 +193,13 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        return await self._parts.activate(decision_id, settings, client)
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        return await self._parts.close_windows(limit, teaches=teaches)
 
     async def has_awaiting_windows(self) -> bool:
         return await self._parts.has_awaiting_windows()
