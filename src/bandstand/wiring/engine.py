@@ -175,7 +175,7 @@ def _build_shared_engine(
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
-        model=SharedModel(store.ledger, catalogue),
+        model=SharedModel(store.ledger),
     )
 
 
