@@ -7,6 +7,7 @@ import pytest
 from bandstand.bandit.population import PopulationPrior
 from bandstand.errors import InvalidRequestError
 from bandstand.learning.offline_prior import FittedPrior, PriorPlan, fit_offline_prior, plan_prior, write_user_sums
+from bandstand.learning.taught_users import DirectoryUsers
 from bandstand.service import users as users_service
 from bandstand.store.maintenance.offline import no_tick, open_owned, open_read_only
 from tests.learning.test_population import POLICY, Learning, is_same
@@ -17,20 +18,20 @@ def write_parts(folder: Path, plan: PriorPlan, numbers: range) -> list[Path]:
     paths = [folder / f"{number}.users" for number in numbers]
     with open_read_only(folder / "state", CATALOGUE) as state:
         for number, path in zip(numbers, paths, strict=True):
-            write_user_sums(state, plan, number, POLICY, path, no_tick)
+            write_user_sums(DirectoryUsers(state), plan, number, POLICY, path, no_tick)
     return paths
 
 
 def plan_parts(folder: Path, count: int) -> PriorPlan:
     with open_read_only(folder / "state", CATALOGUE) as state:
-        plan = plan_prior(state, POLICY, count)
+        plan = plan_prior(DirectoryUsers(state), POLICY, count)
     (folder / "plan.json").write_text(plan.to_text())
     return PriorPlan.read(folder / "plan.json")
 
 
 def reduce_parts(folder: Path, plan: PriorPlan, paths: list[Path]) -> FittedPrior:
     with open_owned(folder / "state", CATALOGUE) as state:
-        return fit_offline_prior(state, plan, POLICY, paths)
+        return fit_offline_prior(DirectoryUsers(state), plan, POLICY, paths)
 
 
 @pytest.mark.parametrize("users", [6, 24])  # each with a prior of their own, and too many for that

@@ -163,16 +163,17 @@ async def test_who_is_erased_by_one_was_never_there_for_any(open_service: Open, 
     require_equal(await load_model(one), expected)
 
 
+@pytest.mark.slow
 async def test_decisions_and_rewards_beside_an_erasure_leave_nothing_of_whom_it_is(open_service: Open) -> None:
     services = [await open_service("racing"), await open_service("racing")]
 
     async def act(service: Service, user_id: str, first: int) -> None:
-        for number in range(first, first + 15):
+        for number in range(first, first + 10):
             with suppress(UnknownDecisionError):  # erased between the two
                 await teach(service, user_id, number)
 
     acting = [
-        asyncio.ensure_future(act(service, user_id, place * 15))
+        asyncio.ensure_future(act(service, user_id, place * 10))
         for place, (service, user_id) in enumerate(
             (service, user_id) for user_id in ("anna", "berta", "cleo") for service in services
         )
@@ -196,7 +197,7 @@ async def test_decisions_and_rewards_beside_an_erasure_leave_nothing_of_whom_it_
         loose = f"SELECT count(*) FROM {table} AS t WHERE NOT EXISTS (SELECT 1 FROM decisions AS d WHERE d.seq = t.{column})"  # noqa: S608, E501 (names of the ledger)
         assert (await run_query(services[0], loose))[0][0] == 0, table
     expected = await load_model(services[1])
-    assert expected.policies["linucb-v2", "tips-v2"].reward_count == 48
+    assert expected.policies["linucb-v2", "tips-v2"].reward_count == 32
     require_equal(await load_model(services[0]), expected)
     require_equal(await load_from_the_beginning(services[0]), expected)
 

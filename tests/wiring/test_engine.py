@@ -35,7 +35,7 @@ def test_a_directory_is_the_default_and_a_url_an_engine_for_many(tmp_path: Path)
     assert (embedded.directory, embedded.prior_files is None) == (tmp_path, False)
     shared = build_engine(read_settings(state_dir=str(tmp_path), state_url=URL), CATALOGUE, observe)
     assert isinstance(shared.store, SharedStore)
-    assert (shared.directory, shared.prior_files) == (None, None)
+    assert shared.directory is None
 
 
 def test_a_wrong_url_is_named_and_not_shown() -> None:

@@ -1,6 +1,7 @@
 """``bandstand population``: a population prior learned from every user, at once or in parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -12,6 +13,7 @@ from bandstand.bandit.policies import Policy
 from bandstand.cli.report import AsJson, show_progress, show_result
 from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, resolve_location
 from bandstand.learning.offline_prior import PriorPlan, fit_offline_prior, plan_prior, write_user_sums
+from bandstand.learning.taught_users import DirectoryUsers, TaughtUsers
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 
@@ -30,14 +32,14 @@ _AT_ONCE = "users.zst"
 @population.command()
 def fit(policy: PolicyName, state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
     """Learn the prior from all users at once, and put it where the service takes it up at its next start."""
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
     chosen = location.catalogue.get_policy(policy)
     with TemporaryDirectory(prefix="bandstand-") as folder:
         path = Path(folder) / _AT_ONCE
-        with open_read_only(location.directory, location.catalogue) as state:
-            plan_ = plan_prior(state, chosen, 1)
-            with show_progress("users", state.count_users()) as steps:
-                write_user_sums(state, plan_, 0, chosen, path, steps.advance)
+        with _open_users(location) as users:
+            plan_ = plan_prior(users, chosen, 1)
+            with show_progress("users", len(users.list_keys())) as steps:
+                write_user_sums(users, plan_, 0, chosen, path, steps.advance)
         _reduce(location, plan_, chosen, [path], as_json=as_json)
 
 
@@ -52,10 +54,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Cut the users into parts: `map` collects what those of one have taught, `reduce` learns from all."""
-    location = resolve_location(state_dir, loop)
-    with open_read_only(location.directory, location.catalogue) as state:
-        made = plan_prior(state, location.catalogue.get_policy(policy), parts)
-        users = state.count_users()
+    location = resolve_location(state_dir, loop, or_shared=True)
+    with _open_users(location) as taught:
+        made = plan_prior(taught, location.catalogue.get_policy(policy), parts)
+        users = len(taught.list_keys())
     with storage_errors(file), replace_file(file) as partial:
         partial.write_text(made.to_text(), "ascii")
     show_result("Planned", {"plan": str(file), "parts": len(made.parts), "users": users}, as_json=as_json)
@@ -70,9 +72,9 @@ def map_(
     loop: LoopName = None,
 ) -> None:
     """Collect what the users of one part have taught, from the ledger or a backup of it."""
-    location, made = resolve_location(state_dir, loop), PriorPlan.read(file)
-    with open_read_only(location.directory, location.catalogue) as state, show_progress("users") as steps:
-        write_user_sums(state, made, part, location.catalogue.get_policy(made.policy), to, steps.advance)
+    location, made = resolve_location(state_dir, loop, or_shared=True), PriorPlan.read(file)
+    with _open_users(location) as users, show_progress("users") as steps:
+        write_user_sums(users, made, part, location.catalogue.get_policy(made.policy), to, steps.advance)
 
 
 @population.command()
@@ -85,12 +87,25 @@ def reduce(
     as_json: AsJson = False,
 ) -> None:
     """Learn the prior from the users of all parts, and put it where the service takes it up at its next start."""
-    location, made = resolve_location(state_dir, loop), PriorPlan.read(file)
+    location, made = resolve_location(state_dir, loop, or_shared=True), PriorPlan.read(file)
     _reduce(location, made, location.catalogue.get_policy(made.policy), sums, as_json=as_json)
 
 
 def _reduce(location: StateLocation, plan_: PriorPlan, policy: Policy, paths: Sequence[Path], *, as_json: bool) -> None:
-    with open_owned(location.directory, location.catalogue) as state:
-        fitted = fit_offline_prior(state, plan_, policy, paths)
+    with _open_users(location, writes=True) as users:
+        fitted = fit_offline_prior(users, plan_, policy, paths)
     notes = [f"{fitted.gone:,} users have gone since, and are not in it."] if fitted.gone else []
     show_result("Learned", fitted._asdict(), as_json=as_json, notes=notes)
+
+
+@contextmanager
+def _open_users(location: StateLocation, *, writes: bool = False) -> Iterator[TaughtUsers]:
+    if location.address is None:
+        opened = open_owned if writes else open_read_only
+        with opened(location.directory, location.catalogue) as state:
+            yield DirectoryUsers(state)
+        return
+    from bandstand.store.postgres.taught_users import open_taught_users  # noqa: PLC0415 (its driver is an extra)
+
+    with open_taught_users(location.address, location.catalogue, writes=writes) as users:
+        yield users

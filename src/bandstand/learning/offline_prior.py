@@ -21,12 +21,9 @@ from bandstand.bandit.policies import Policy
 from bandstand.bandit.reservoir import compute_capacity, compute_sampling_key
 from bandstand.bandit.ridge import RidgeState
 from bandstand.errors import InvalidRequestError
+from bandstand.learning.taught_users import TaughtUsers
 from bandstand.store.learners.erasure import compute_tombstone
-from bandstand.store.learners.prior_file import PriorFiles
-from bandstand.store.maintenance.offline import OpenedDirectory
 from bandstand.store.sqlite.errors import storage_errors
-from bandstand.store.sqlite.schema import find_last_seq
-from bandstand.store.tables.decisions import find_uid
 
 VERSION: Final = 1
 _MAX_LINEAGE: Final = 100
@@ -95,14 +92,14 @@ class PriorPlan:
             raise InvalidRequestError(f"there is no part {number}: the plan's are 0 to {len(self.parts) - 1}")
         return self.parts[number]
 
-    def require_same(self, state: OpenedDirectory, policy: Policy) -> None:
+    def require_same(self, users: TaughtUsers, policy: Policy) -> None:
         """Refuse another ledger, and a policy that has changed.
 
         Raises:
             InvalidRequestError: it is not that of the plan.
         """
-        if _compute_ledger_id(state) != self.ledger:
-            raise InvalidRequestError(f"{str(state.directory)!r} is not the state directory of the plan")
+        if _compute_ledger_id(users) != self.ledger:
+            raise InvalidRequestError(f"{users.name} is not the state directory of the plan")
         if _compute_definition(policy) != self.definition:
             raise InvalidRequestError(f"policy {policy.name} is not defined here as it was planned; plan again")
 
@@ -125,7 +122,7 @@ class FittedPrior(NamedTuple):
     gone: int
 
 
-def plan_prior(state: OpenedDirectory, policy: Policy, count: int) -> PriorPlan:
+def plan_prior(users: TaughtUsers, policy: Policy, count: int) -> PriorPlan:
     """Cut the users of a ledger into at most so many parts of about equal size.
 
     Raises:
@@ -133,19 +130,19 @@ def plan_prior(state: OpenedDirectory, policy: Policy, count: int) -> PriorPlan:
     """
     if not policy.learns_prior:
         raise InvalidRequestError(f"policy {policy.name} learns no prior from its users")
-    uids = [uid for uid, _ in state.iter_users()]
+    uids = users.list_keys()
     if not uids:
         raise InvalidRequestError("the ledger knows no users")
     size = -(-len(uids) // count)
     ends = [uids[min(start + size, len(uids)) - 1] for start in range(0, len(uids), size)]
     parts = tuple(UserRange(after, until) for after, until in zip([0, *ends[:-1]], ends, strict=True))
     return PriorPlan(
-        policy=policy.name, definition=_compute_definition(policy), ledger=_compute_ledger_id(state), parts=parts
+        policy=policy.name, definition=_compute_definition(policy), ledger=_compute_ledger_id(users), parts=parts
     )
 
 
 def write_user_sums(
-    state: OpenedDirectory, plan: PriorPlan, number: int, policy: Policy, path: Path, tick: Callable[[], None]
+    users: TaughtUsers, plan: PriorPlan, number: int, policy: Policy, path: Path, tick: Callable[[], None]
 ) -> int:
     """Write what each user of a part has taught the policy, out of the ledger; returns how many there are.
 
@@ -154,24 +151,24 @@ def write_user_sums(
         StorageFullError, StorageUnavailableError: the disk refused.
     """
     part = plan.get_part(number)
-    plan.require_same(state, policy)
-    users = 0
+    plan.require_same(users, policy)
+    count = 0
     with storage_errors(path), replace_file(path) as partial:
         partial.touch(mode=0o600)  # it is about people
         with partial.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as packed:
-            packed.write(_to_line({"plan": plan.digest, "part": number, "seq": find_last_seq(state.connection)}))
-            for user_id, sums in _iter_sums(state, policy, part, tick):
+            packed.write(_to_line({"plan": plan.digest, "part": number, "seq": users.find_last_seq()}))
+            for user_id, sums in _iter_sums(users, policy, part, tick):
                 packed.write(_to_line([user_id, sums.to_json()]))
-                users += 1
-            packed.write(_to_line({"users": users}))
-    return users
+                count += 1
+            packed.write(_to_line({"users": count}))
+    return count
 
 
-def fit_offline_prior(state: OpenedDirectory, plan: PriorPlan, policy: Policy, paths: Sequence[Path]) -> FittedPrior:
+def fit_offline_prior(users: TaughtUsers, plan: PriorPlan, policy: Policy, paths: Sequence[Path]) -> FittedPrior:
     """Fit the prior to the users of all parts, and put it where the service takes it up.
 
     Args:
-        state: an owned state directory.
+        users: of the ledger; a state directory is owned.
         plan: the plan.
         policy: whose prior it is.
         paths: what was written of each part, in any order.
@@ -179,7 +176,7 @@ def fit_offline_prior(state: OpenedDirectory, plan: PriorPlan, policy: Policy, p
     Raises:
         InvalidRequestError: a part is of another plan, there twice, damaged or missing; names it.
     """
-    plan.require_same(state, policy)
+    plan.require_same(users, policy)
     members: dict[str, RidgeState] = {}
     found: dict[int, Path] = {}
     seqs: list[int] = []
@@ -202,49 +199,33 @@ def fit_offline_prior(state: OpenedDirectory, plan: PriorPlan, policy: Policy, p
         parts = f"part {missing[0]} is" if len(missing) == 1 else f"parts {', '.join(missing)} are"
         raise InvalidRequestError(f"{parts} missing, of {len(plan.parts)}")
     seq = min(seqs)
-    kept = {user_id: sums for user_id, sums in sorted(members.items()) if _is_there(state, user_id, seq)}
+    kept = {user_id: sums for user_id, sums in sorted(members.items()) if users.is_there(user_id, seq)}
     if not kept:
         raise InvalidRequestError(f"no user has taught policy {policy.name} anything yet")
-    generation = _install(state, policy, kept, seq)
+    generation = _install(users, policy, kept, seq)
     return FittedPrior(
         policy.name, generation, len(kept), sum(sums.count for sums in kept.values()), len(members) - len(kept)
     )
 
 
 def _iter_sums(
-    state: OpenedDirectory, policy: Policy, part: UserRange, tick: Callable[[], None]
+    users: TaughtUsers, policy: Policy, part: UserRange, tick: Callable[[], None]
 ) -> Iterator[tuple[str, RidgeState]]:
     key = (policy.name, policy.schema.name)
-    for uid, user_id in state.iter_users():
-        if uid > part.until:
-            return
-        if uid <= part.after:
-            continue
-        with state.snapshot():
-            if find_uid(state.connection, user_id) != uid:
-                continue  # erased since the page was read
-            learned = state.rebuild_profile(uid, user_id).policies.get(key)
+    for profile in users.iter_profiles(part.after, part.until):
         tick()
-        if learned is not None and learned.ridge is not None:
-            yield user_id, learned.ridge
+        learned = None if profile is None else profile.policies.get(key)
+        if profile is not None and learned is not None and learned.ridge is not None:
+            yield profile.user_id, learned.ridge
 
 
-def _is_there(state: OpenedDirectory, user_id: str, seq: int) -> bool:
-    """Whether a user was not erased since the parts were written."""
-    tombstone = compute_tombstone(state.read_secret(), user_id)
-    query = "SELECT EXISTS (SELECT 1 FROM tombstones WHERE user_hash = ? AND seq > ?)"
-    erased = bool(state.connection.execute(query, (tombstone, seq)).fetchone()[0])
-    return not erased and find_uid(state.connection, user_id) is not None
-
-
-def _install(state: OpenedDirectory, policy: Policy, members: Mapping[str, RidgeState], seq: int) -> int:
+def _install(users: TaughtUsers, policy: Policy, members: Mapping[str, RidgeState], seq: int) -> int:
     """Write the prior as the service would; returns its generation."""
-    files, prior = PriorFiles(state.directory), policy.fit_prior(members)
-    before = files.read(policy.name)
+    prior, before = policy.fit_prior(members), users.read_prior(policy.name)
     if before is not None and before.get("schema_hash") != policy.schema.hash:
         before = None
     lineage = [] if before is None else [*before["lineage"], _build_entry(before)][-_MAX_LINEAGE:]
-    secret, capacity = state.read_secret(), compute_capacity(policy.sums_width)
+    secret, capacity = users.secret, compute_capacity(policy.sums_width)
     sample = frozenset(sorted(members, key=lambda user_id: compute_sampling_key(secret, user_id))[:capacity])
     generation = (0 if before is None else int(before["generation"])) + 1
     body = {
@@ -259,8 +240,7 @@ def _install(state: OpenedDirectory, policy: Policy, members: Mapping[str, Ridge
         "members": sorted(sample),
         "former": sorted(members.keys() - sample),
     }
-    with storage_errors(state.directory):
-        files.write(policy.name, body)
+    users.write_prior(policy.name, body)
     return generation
 
 
@@ -298,8 +278,8 @@ def _compute_definition(policy: Policy) -> str:
     return f"{policy.hash}/{policy.schema.hash}"
 
 
-def _compute_ledger_id(state: OpenedDirectory) -> str:
-    return compute_tombstone(state.read_secret(), "").hex()
+def _compute_ledger_id(users: TaughtUsers) -> str:
+    return compute_tombstone(users.secret, "").hex()
 
 
 def _to_line(value: Any) -> bytes:

@@ -19,7 +19,7 @@ from bandstand.personalizer.resource import ResourceLog, ResourceModel
 from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.learners.prior_file import PriorFiles, PriorStore
 from bandstand.store.protocol import Store
 from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.sqlite.writer import CommitObserver
@@ -55,7 +55,7 @@ class Engine:
     Attributes:
         store: the ledger, and the users in memory.
         sight: what the console looks into.
-        prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
+        prior_files: where learned priors are kept; those of a process over a shared ledger stay in its memory.
         directory: what holds the ledger; ``None`` where none does.
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
@@ -65,7 +65,7 @@ class Engine:
 
     store: KeepsState
     sight: ConsoleSource
-    prior_files: PriorFiles | None
+    prior_files: PriorStore | None
     directory: Path | None
     evaluations: EvaluationStore
     words: Sequence[str]
@@ -170,12 +170,12 @@ def _build_shared_engine(
     return Engine(
         store,
         SharedConsoleQueries(store.ledger),
-        prior_files=None,
+        prior_files=store.ledger.priors,
         directory=None,
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
-        model=SharedModel(store.ledger, catalogue),
+        model=SharedModel(store.ledger),
     )
 
 

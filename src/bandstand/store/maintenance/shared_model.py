@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.errors import InvalidRequestError
@@ -42,12 +41,10 @@ class SharedModel:
 
     Args:
         ledger: the loop's.
-        catalogue: its policies and schemas.
     """
 
-    def __init__(self, ledger: SharedLedger, catalogue: Catalogue) -> None:
+    def __init__(self, ledger: SharedLedger) -> None:
         self._ledger = ledger
-        self._catalogue = catalogue
 
     async def export(self) -> bytes:
         """The file of now; each user is as they are when they are read."""
@@ -107,7 +104,7 @@ class SharedModel:
 
     async def _check(self, sources: list[ImportSource]) -> Mapping[str, Profile]:
         """The states of a file, by user."""
-        readers, faults = self._ledger.readers, FaultFinder(self._catalogue, await self._read_hashes())
+        readers, faults = self._ledger.readers, FaultFinder(self._ledger.policies.catalogue, await self._read_hashes())
         known = frozenset(tuple(row) for row in await readers.fetch("SELECT name, schema FROM policies"))
         everybody = await readers.fetch("SELECT 1 FROM users WHERE user_id = $1", EVERYBODY)
         owner = ModelOwner(self._ledger.options.has_one_model, bool(everybody), known)
@@ -147,6 +144,8 @@ class SharedModel:
         """Let each count what their state says, whatever decisions there are."""
         session, registry = channel.session, self._ledger.registry
         await session.execute("DELETE FROM pulls")
+        for table in ("priors", "prior_members"):  # they are learned anew from who is there then
+            await session.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
         has_one_model = self._ledger.options.has_one_model
         ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(registry.get_refs().items())}
         rows: list[tuple[int, int, int, int]] = []

@@ -44,7 +44,7 @@ _REWARDS: Final = f"""SELECT r.seq, r.uid, r.n, r.ts, r.value, r.weight, r.featu
 _MARKS: Final = """SELECT seq, uid, n, ts, kind, document FROM marks
     WHERE seq > $1 AND seq <= $2 AND ts <= $3 AND kind IN ('reset', 'import') AND uid IS NOT NULL"""
 _TABLES: Final = ("decisions", "rewards", "marks")
-_LAST: Final = """SELECT greatest((SELECT max(seq) FROM decisions), (SELECT max(seq) FROM rewards),
+FIND_LAST_EVENT: Final = """SELECT greatest((SELECT max(seq) FROM decisions), (SELECT max(seq) FROM rewards),
     (SELECT max(seq) FROM marks), (SELECT max(seq) FROM revocations))"""
 _NTH: Final = "SELECT seq FROM {table} WHERE seq > $1 ORDER BY seq LIMIT 1 OFFSET $2"
 _COUNT: Final = """SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM rewards)
@@ -80,7 +80,7 @@ class SharedEventReader:
             until: nothing after this time is read, rewards included.
             page: most events of one kind in a list.
         """
-        last = int(self._fetch(_LAST)[0][0] or 0)
+        last = int(self._fetch(FIND_LAST_EVENT)[0][0] or 0)
         self._runner.run(self._policies.load(self._pool))
         names = self._policies.registry.get_names()
         kept = dict[int, int]()

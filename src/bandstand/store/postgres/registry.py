@@ -34,6 +34,11 @@ class LedgerPolicies:
         self._shadow_set = 0
         self._has_new_memories = False
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is configured here now."""
+        return self._catalogue
+
     def reconfigure(self, catalogue: Catalogue) -> None:
         """Go by other policies, once they are registered."""
         self._catalogue = catalogue

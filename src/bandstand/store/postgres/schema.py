@@ -37,7 +37,9 @@ def _read_script(name: str) -> str:
     return files("bandstand.store.postgres").joinpath("scripts", name).read_text("utf-8")
 
 
-UPGRADES: tuple[FormatUpgrade, ...] = (FormatUpgrade(_read_script("subjects.sql"), reads_from=1),)
+UPGRADES: tuple[FormatUpgrade, ...] = (
+    FormatUpgrade(_read_script("subjects.sql") + _read_script("priors.sql"), reads_from=1),
+)
 """The nth of them brings a ledger from format n to n + 1; it stays the same for ever."""
 FORMAT = 1 + len(UPGRADES)
 MOVING_KEY = "moving"

@@ -21,6 +21,9 @@ _FREE_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
     SELECT $1::bigint, policy, -sum(decisions), -sum(explores), 0 FROM rollups_s
     WHERE hour = -1 AND policy > 0 GROUP BY policy"""
 """Nothing of all decisions counts for everybody's model any more."""
+_DELETE_PRIORS = "DELETE FROM priors WHERE policy IN (SELECT policy FROM prior_members WHERE uid = $1)"
+_DELETE_MEMBERS = """DELETE FROM prior_members AS m
+    WHERE NOT EXISTS (SELECT 1 FROM priors AS p WHERE p.policy = m.policy)"""
 _FIND_USER = "SELECT uid FROM users WHERE user_id = $1"
 _LOCK_TO_ERASE = "SELECT uid FROM users WHERE user_id = $1 FOR UPDATE"
 _UNCOUNT_ENROLLED = build_striped_upsert(
@@ -49,7 +52,7 @@ TABLES_OF_A_USER = (
         "decision_ids",
     ),
     *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
-    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users", "subjects"),
+    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users", "subjects", "prior_members"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
@@ -130,14 +133,8 @@ class SharedUsers:
             if uid is None:
                 return None
             parted = await part_from_models(ledger, channel, uid, ts)
-            for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
-                await session.execute(statement, uid, channel.stripe)
-            await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
-            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES):
-                await session.execute(statement, uid)
-            for statement in (_DELETE_KEYS, _DELETE_TEXTS):
-                await session.execute(statement, uid)
-            counts = {name: await _delete(session, name, uid) + parted[name] for name in TABLES_OF_A_USER}
+            deleted = await _delete_rows(channel, uid)
+            counts = {name: count + parted[name] for name, count in deleted.items()}
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
@@ -163,6 +160,21 @@ class SharedUsers:
             parts=counts["reward_parts"],
             log_emptied=False,
         )
+
+
+async def _delete_rows(channel: Channel, uid: int) -> dict[str, int]:
+    """Delete all that hangs on a user's key, and take them out of sums; how many rows went, by table."""
+    session = channel.session
+    if (await session.execute(_DELETE_PRIORS, uid)) != "DELETE 0":
+        await session.execute(_DELETE_MEMBERS)
+    for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
+        await session.execute(statement, uid, channel.stripe)
+    await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
+    for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES):
+        await session.execute(statement, uid)
+    for statement in (_DELETE_KEYS, _DELETE_TEXTS):
+        await session.execute(statement, uid)
+    return {name: await _delete(session, name, uid) for name in TABLES_OF_A_USER}
 
 
 async def _delete(session: Any, table: str, uid: int) -> int:
