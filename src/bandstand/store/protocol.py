@@ -157,8 +157,11 @@ class RewardLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: it was not.
         """
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+    async def close_windows(self, limit: int | None = None) -> ClosedWindows:
+        """Teach what silence comes to, once, for some windows that have ended, in the order of their ends.
+
+        Args:
+            limit: how many at most; as many as the engine does best at once, if it is left out.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.

@@ -131,7 +131,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         """Let a decision that was held back count as shown."""
         return self._rewards.activate(decision_id, settings, client)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
+    async def close_windows(self, limit: int | None = None) -> ClosedWindows:
         """Teach what silence comes to."""
         return self._rewards.close_windows(limit)
 

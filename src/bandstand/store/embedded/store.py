@@ -195,7 +195,7 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
     async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
         return await self._parts.activate(decision_id, settings, client)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
+    async def close_windows(self, limit: int | None = None) -> ClosedWindows:
         return await self._parts.close_windows(limit)
 
     async def load_metric_sums(self) -> list[MetricSums]:

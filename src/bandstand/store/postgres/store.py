@@ -21,6 +21,7 @@ from bandstand.store.postgres.part_log import SharedRewardParts
 from bandstand.store.postgres.reaction_log import SharedReactions
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
+from bandstand.store.postgres.silence_log import SharedSilences
 from bandstand.store.postgres.turn_queue import SharedTurns
 from bandstand.store.postgres.upkeep import Upkeep
 from bandstand.store.postgres.user_admin import SharedUsers
@@ -83,6 +84,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         self._parts = SharedRewardParts(self._ledger, self._decisions, self._revocations)
         self._reactions = SharedReactions(self._ledger, self._parts, self._revocations)
         self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
+        self._silences = SharedSilences(self._ledger, self.upkeep)
         self._users = SharedUsers(self._ledger)
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
@@ -194,11 +196,11 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
         return await self._parts.activate(decision_id, settings, client)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int | None = None) -> ClosedWindows:
+        return await self._silences.close_windows(limit)
 
     async def has_awaiting_windows(self) -> bool:
-        return await self._parts.has_awaiting_windows()
+        return await self._silences.has_awaiting_windows()
 
     async def load_metric_sums(self) -> list[MetricSums]:
         return await self._parts.load_metric_sums()

@@ -119,6 +119,11 @@ class Upkeep:
         """Whether this process led when it last looked."""
         return self._fence is not None
 
+    @property
+    def held_lease(self) -> tuple[str, int] | None:
+        """Who leads by which fence, if it is this process; whoever writes as the leader looks for it in the ledger."""
+        return None if self._fence is None else (self._ledger.lease.holder, self._fence)
+
     async def run(self) -> None:
         """Lead whenever that is free, and see to the ledger once an hour."""
         loop = asyncio.get_running_loop()
