@@ -26,7 +26,7 @@ from bandstand.store.records import Reward
 from bandstand.store.tables.updates import build_updates
 from bandstand.store.tables.windows import WINDOW_CLIENT, ClosedWindows
 
-_MIN_GROUP = 4
+_MIN_GROUP = 16
 _BUDGET_S = 0.004
 """What one statement may keep the database's processor for, which decisions wait for too; the next group follows it."""
 _REST = 1.0

@@ -7,7 +7,7 @@ from bandstand.store.postgres.decision_statements import (
 )
 from bandstand.store.tables.windows import HELD, NOT_FIRST, RESET, WINDOW_CLIENT
 
-MAX_GROUP = 128
+MAX_GROUP = 64
 """Windows that are closed in one transaction at most."""
 
 FIND_DUE = f"""SELECT due, decision, uid FROM (
