@@ -20,6 +20,7 @@ from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.prior_protocol import PriorLedger
 from bandstand.store.protocol import Store
 from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.sqlite.writer import CommitObserver
@@ -53,7 +54,8 @@ class Engine:
     Attributes:
         store: the ledger, and the users in memory.
         sight: what the console looks into.
-        prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
+        prior_files: where one process keeps its learned priors; ``None`` where several share them.
+        prior_ledger: where these are kept.
         directory: what holds the ledger; ``None`` where none does.
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
@@ -67,6 +69,7 @@ class Engine:
     evaluations: EvaluationStore
     words: Sequence[str]
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    prior_ledger: PriorLedger | None = None
 
 
 def build_engine(
@@ -183,6 +186,7 @@ def _build_shared_engine(
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+        prior_ledger=store.priors,
     )
 
 

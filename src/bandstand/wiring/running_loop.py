@@ -32,6 +32,7 @@ from bandstand.judge_worker.stateless import StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
+from bandstand.learning.shared_population import SharedPriorRefresher
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.wire import PersonalizerWire
@@ -47,7 +48,7 @@ from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.simulations import Simulations
-from bandstand.wiring.engine import build_engine, get_retention_days
+from bandstand.wiring.engine import Engine, build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 
 log = structlog.get_logger("bandstand")
@@ -101,9 +102,7 @@ class RunningLoop:
         self.metrics = Metrics(of_process=self._is_default)
         self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition, place)
         self.store = engine.store
-        population = PopulationPriorRefresher(
-            catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
-        )
+        population = _build_population(engine, catalogue, settings.prior_refresh_rewards)
         self._judging: JudgeWorker = build_judge_worker(
             settings,
             self.store,
@@ -288,6 +287,12 @@ class RunningLoop:
         wire = PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
         self._optimizer = wire.optimizer
         return wire
+
+
+def _build_population(engine: Engine, catalogue: Catalogue, refresh_rewards: int | None) -> PopulationPriorRefresher:
+    if engine.prior_ledger is None:
+        return PopulationPriorRefresher(catalogue, engine.store, engine.prior_files, refresh_rewards=refresh_rewards)
+    return SharedPriorRefresher(catalogue, engine.store, engine.prior_ledger, refresh_rewards=refresh_rewards)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:

@@ -8,14 +8,15 @@ import pytest
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres import schema
 from bandstand.store.postgres.address import LedgerAddress
-from bandstand.store.postgres.schema import FormatUpgrade
+from bandstand.store.postgres.schema import FORMAT, FormatUpgrade
 from tests.store.given import Subject
 from tests.store.postgres.shared import make_shared, run_law_server
 
 ADDS = FormatUpgrade(
     "ALTER TABLE decisions ADD COLUMN channel TEXT NOT NULL DEFAULT 'web'; CREATE TABLE notes (a int)", 1
 )
-ENDS = FormatUpgrade("ALTER TABLE decisions DROP COLUMN channel; DROP TABLE notes", 3)
+ENDS = FormatUpgrade("ALTER TABLE decisions DROP COLUMN channel; DROP TABLE notes", FORMAT + 2)
+REAL = schema.UPGRADES
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def url() -> Iterator[str]:
 
 
 def make_version(patched: pytest.MonkeyPatch, *upgrades: FormatUpgrade) -> None:
-    """Let stores be of a version with these upgrades from here on."""
-    patched.setattr(schema, "UPGRADES", upgrades)
-    patched.setattr(schema, "FORMAT", 1 + len(upgrades))
+    """Let stores be of a version with these upgrades, after all that there are, from here on."""
+    patched.setattr(schema, "UPGRADES", (*REAL, *upgrades))
+    patched.setattr(schema, "FORMAT", FORMAT + len(upgrades))
 
 
 async def read_columns(url: str) -> set[str]:
@@ -61,7 +62,7 @@ async def test_old_and_new_serve_side_by_side_until_a_format_says_otherwise(
             async with Subject(make_shared(url)) as newest:
                 assert "channel" not in await read_columns(url)
                 monkeypatch.undo()
-                refused = "has format 3; this version of Bandstand reads 1"
+                refused = f"has format {FORMAT + 2}; this version of Bandstand reads {FORMAT}"
                 with pytest.raises(StorageUnavailableError, match=refused):
                     await old.decide("berta")
                 with pytest.raises(StorageUnavailableError, match=refused):

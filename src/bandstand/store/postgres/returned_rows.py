@@ -54,7 +54,7 @@ RETURNED_TABLES = _COPIED
 MACHINERY = frozenset(
     {
         *("meta", "deployment", "slots", "leases", "processes", "delays", "followers"),
-        *("claims", "checkpoints", "baselines", "pulls", EVALUATION_RUNS),
+        *("claims", "checkpoints", "baselines", "pulls", "priors", "prior_members", EVALUATION_RUNS),
     }
 )
 """Tables that a directory has no use for, or that are made of others."""

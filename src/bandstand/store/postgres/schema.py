@@ -33,7 +33,22 @@ class FormatUpgrade:
     reads_from: int
 
 
-UPGRADES: tuple[FormatUpgrade, ...] = ()
+_PRIORS = """-- What was learned of all users, for each policy, and how often another one was asked for; NULL: it named the erased.
+CREATE TABLE priors (
+    policy     TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    document   BYTEA,
+    wanted     BIGINT NOT NULL,
+    settled    BIGINT NOT NULL
+);
+-- Whom each was learned from.
+CREATE TABLE prior_members (
+    policy TEXT NOT NULL,
+    uid    BIGINT NOT NULL,
+    PRIMARY KEY (policy, uid)
+);
+CREATE INDEX prior_members_by_user ON prior_members (uid);"""
+UPGRADES: tuple[FormatUpgrade, ...] = (FormatUpgrade(_PRIORS, reads_from=1),)
 """The nth of them brings a ledger from format n to n + 1; it stays the same for ever."""
 FORMAT = 1 + len(UPGRADES)
 MOVING_KEY = "moving"

@@ -18,6 +18,7 @@ from bandstand.store.postgres.judgement_log import SharedJudgements
 from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedStoreOptions
 from bandstand.store.postgres.loop_log import SharedLoops
 from bandstand.store.postgres.part_log import SharedRewardParts
+from bandstand.store.postgres.prior_log import SharedPriors
 from bandstand.store.postgres.reaction_log import SharedReactions
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
@@ -64,6 +65,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     Attributes:
         upkeep: what this process does for all while it leads.
+        priors: learned by whoever leads.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
         self._silences = SharedSilences(self._ledger, self.upkeep)
         self._users = SharedUsers(self._ledger)
+        self.priors = SharedPriors(self._ledger, self.upkeep)
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
         self._loops = SharedLoops(self._ledger)

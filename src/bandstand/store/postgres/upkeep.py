@@ -42,7 +42,7 @@ _LEAD = """INSERT INTO leases (name, holder, until, fence)
         fence = leases.fence + (leases.holder IS DISTINCT FROM $1)::integer
     WHERE leases.holder = $1 OR leases.until < clock_timestamp() RETURNING fence"""
 _STEP_DOWN = "UPDATE leases SET until = clock_timestamp() WHERE name = 'upkeep' AND holder = $1"
-_REQUIRE_LEAD = """SELECT 1 FROM leases WHERE name = 'upkeep' AND holder = $1 AND fence = $2
+REQUIRE_LEAD = """SELECT 1 FROM leases WHERE name = 'upkeep' AND holder = $1 AND fence = $2
     AND until > clock_timestamp() FOR SHARE"""
 
 _DELETE_KEYS = """DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
@@ -256,7 +256,7 @@ class Upkeep:
 
         async def do(channel: Channel, _: int) -> Any:
             held = (self._ledger.lease.holder, self._fence)
-            if self._fence is None or await channel.session.fetchval(_REQUIRE_LEAD, *held) is None:
+            if self._fence is None or await channel.session.fetchval(REQUIRE_LEAD, *held) is None:
                 self._fence = None
                 raise NoLeaderError("another process leads by now")
             return await work(channel)

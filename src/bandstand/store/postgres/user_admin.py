@@ -42,13 +42,15 @@ TABLES_OF_A_USER = (
         "decision_ids",
     ),
     *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
-    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users"),
+    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users", "prior_members"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
     ON CONFLICT (user_hash) DO UPDATE SET seq = excluded.seq, ts = excluded.ts"""
 _ADD_MARK = "INSERT INTO marks (seq, uid, kind, ts, client) VALUES ($1, NULL, 'erasure', $2, $3)"
 _IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
+_TAKE_OUT_PRIORS = """UPDATE priors SET document = NULL, wanted = wanted + 1
+    WHERE policy IN (SELECT policy FROM prior_members WHERE uid = $1)"""
 FIND_TOMBSTONE = "SELECT seq FROM tombstones WHERE user_hash = $1"
 
 
@@ -118,7 +120,7 @@ class SharedUsers:
             for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
             await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
-            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES):
+            for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES, _TAKE_OUT_PRIORS):
                 await session.execute(statement, uid)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
