@@ -47,13 +47,16 @@ class SharedPriors(PriorLedger):
 
     @property
     def is_leading(self) -> bool:
+        """Whether this process learns them."""
         return self._upkeep.is_leader
 
     async def list_marks(self) -> Mapping[str, PriorMark]:
+        """How each policy's prior stands."""
         rows = await self._ledger.readers.fetch(_MARKS)
         return {row["policy"]: PriorMark(*row[1:]) for row in rows}
 
     async def load(self, policy: str) -> dict[str, Any] | None:
+        """What was written of a policy; ``None`` where nothing is to be read."""
         row = await self._ledger.readers.fetch_one(_LOAD, policy)
         if row is None or row["document"] is None:
             return None
@@ -62,6 +65,7 @@ class SharedPriors(PriorLedger):
     async def write(
         self, policy: str, body: Mapping[str, Any], members: Collection[str], *, settled: int
     ) -> str | None:
+        """Replace a policy's prior, if this process still leads and its members are there; returns its checksum."""
         lease = self._upkeep.held_lease
         if lease is None:
             return None
@@ -83,13 +87,16 @@ class SharedPriors(PriorLedger):
         return await self._ledger.writers.transact(write)
 
     async def mark(self, *, users: Collection[str] = (), policies: Collection[str] = ()) -> list[str]:
+        """Ask for other priors; returns of which policies."""
         rows = await self._ledger.writers.fetch(_MARK, list(users), list(policies))
         return sorted(row["policy"] for row in rows)
 
     async def count_rewards(self) -> int:
+        """How many rewards there are."""
         return int((await self._ledger.readers.fetch_one(_COUNT_REWARDS))[0])
 
     async def iter_rewarded_users(self) -> AsyncIterator[list[SampledUser]]:
+        """Everybody who has taught something, in pages."""
         after = 0
         while rows := await self._ledger.readers.fetch(_REWARDED_USERS, after, _PAGE_SIZE):
             yield [SampledUser(row["user_id"], row["version"]) for row in rows]
