@@ -33,7 +33,8 @@ class FormatUpgrade:
     reads_from: int
 
 
-_PRIORS = """-- What was learned of all users, for each policy, and how often another one was asked for. Without a document it named
+_PRIORS = """
+-- What was learned of all users, for each policy, and how often another one was asked for. Without a document it named
 -- somebody who was erased.
 CREATE TABLE priors (
     policy     TEXT PRIMARY KEY,
