@@ -89,8 +89,8 @@ async def main(options: argparse.Namespace) -> None:
     done, stale = len(rewarded), sum(again for _, again in counts)
     Console().print(
         f"one user, {options.processes} processes, {options.lanes} lanes: {done / seconds:,.0f} scores and as many "
-        f"rewards a second; {stale / max(done, 1):.2f} decisions made again for each score; {done - found} acknowledged "
-        f"rewards lost, {rows - min(distinct)} doubled; counted by the processes: {[each for each, _ in counts]} of "
+        f"rewards a second; {stale / max(done, 1):.2f} decisions made again for each score; {done - found} rewards that "
+        f"were acknowledged lost, {rows - min(distinct)} doubled; counted by the processes: {[each for each, _ in counts]} of "
         f"{rows} (load {os.getloadavg()[0]:.1f})"
     )
     if found != done or rows != min(distinct) or {each for each, _ in counts} != {rows}:
