@@ -87,12 +87,14 @@ async def main(options: argparse.Namespace) -> None:
             for server in servers:
                 server.stop()
     done, stale = len(rewarded), sum(again for _, again in counts)
-    Console().print(
-        f"one user, {options.processes} processes, {options.lanes} lanes: {done / seconds:,.0f} scores and as many "
-        f"rewards a second; {stale / max(done, 1):.2f} decisions made again for each score; {done - found} rewards that "
-        f"were acknowledged lost, {rows - min(distinct)} doubled; counted by the processes: {[each for each, _ in counts]} of "
-        f"{rows} (load {os.getloadavg()[0]:.1f})"
+    figures = (
+        f"{done / seconds:,.0f} scores and as many rewards a second",
+        f"{stale / max(done, 1):.2f} decisions made again for each score",
+        f"of {done:,} acknowledged rewards {done - found} lost, {rows - min(distinct)} doubled",
+        f"counted by the processes: {', '.join(str(each) for each, _ in counts)}",
+        f"load {os.getloadavg()[0]:.1f}",
     )
+    Console().print(f"one user, {options.processes} processes, {options.lanes} lanes: {'; '.join(figures)}")
     if found != done or rows != min(distinct) or {each for each, _ in counts} != {rows}:
         raise SystemExit(1)
 
