@@ -1,6 +1,6 @@
 """Learned priors of several processes: one learns them, all believe the same, and nobody who was erased is in them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -11,17 +11,19 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.ledger import SharedStoreOptions
 from bandstand.store.postgres.store import SharedStore
 from tests.store.given import CATALOGUE, Clock, Subject
-from tests.store.postgres.shared import run_law_server
+from tests.store.postgres.shared import empty_ledger, keep_sessions, run_law_server
 
 POLICY = CATALOGUE.policies["linucb-v2"]
 REFRESH = 20
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPTIONS = SharedStoreOptions(may_lead=False)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database() -> AsyncIterator[str]:
     with run_law_server() as url:
-        yield url
+        async with keep_sessions():
+            yield url
 
 
 class Process(Subject):
@@ -74,10 +76,10 @@ def assert_believed_by_all(processes: list[Process], user_id: str = "") -> None:
         np.testing.assert_array_equal(other[2], first[2])
 
 
-@pytest_asyncio.fixture
-async def processes(server: str, request: pytest.FixtureRequest) -> AsyncIterator[list[Process]]:
-    url = server.replace("schema=bandstand", f"schema=priors_{abs(hash(request.node.name)) % 10**6}")
-    made = [Process(url, seed) for seed in range(3)]
+@pytest_asyncio.fixture(loop_scope="module")
+async def processes(database: str) -> AsyncIterator[list[Process]]:
+    await empty_ledger(database)
+    made = [Process(database, seed) for seed in range(3)]
     for each in made:
         await each.start()
     yield made
