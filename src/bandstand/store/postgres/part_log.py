@@ -135,7 +135,9 @@ class SharedRewardParts:
 
     # ── decisions that were held back ─────────────────────────────────────────────────────────────────────────────
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool
+    ) -> Activation:
         """Let a decision that was held back count as shown, and teach what was kept for it."""
         ts, done = self._ledger.clock(), list[Activation]()
 
@@ -145,25 +147,25 @@ class SharedRewardParts:
                 return done[-1] if tries and done else Activation(activated=True)
             if window.has_ended(ts):
                 return Activation(activated=False, reason="window_ended")
-            done.append(await self._activate(locked, settings, client, ts))
+            done.append(await self._activate(locked, settings, client, ts, teaches=teaches))
             return done[-1]
 
         return await self.change(decision_id, activate)
 
     async def _activate(
-        self, locked: LockedDecision, settings: RewardSettings | None, client: str, ts: float
+        self, locked: LockedDecision, settings: RewardSettings | None, client: str, ts: float, *, teaches: bool
     ) -> Activation:
         decision, window, session = locked.decision, locked.decision.window, locked.channel.session
         assert window is not None  # noqa: S101 (it was held back)
-        teaches = decision.parts.count > 0 and not locked.is_forgotten
-        taught = (settings or CONTRACT).compute_taught(decision.parts) if teaches else None
-        awaits = not teaches and not locked.is_forgotten and window.due is not None and window.fallback is not None
+        has_parts = decision.parts.count > 0 and not locked.is_forgotten
+        taught = (settings or CONTRACT).compute_taught(decision.parts) if has_parts else None
+        awaits = not has_parts and not locked.is_forgotten and window.due is not None and window.fallback is not None
         await session.execute(ACTIVATE_WINDOW, decision.seq, awaits)
         released = [row["seq"] for row in await session.fetch(RELEASE_PARTS, decision.seq, taught)]
         await session.execute(COUNT_METRICS, released, locked.channel.stripe)
-        if not teaches:
+        if not has_parts:
             return Activation(activated=True, reason=windows.RESET if locked.is_forgotten else None)
-        reward = windows.build_kept(decision, taught or 0.0, client, ts)
+        reward = windows.build_kept(decision, taught or 0.0, client, ts, teaches=teaches)
         reward.seq = self._ledger.next_seq(ts)
         await self.teach(locked, reward)
         return Activation(activated=True, reward=reward)

@@ -56,7 +56,7 @@ class SharedSilences:
         """Whether any window is to be closed, now or when it ends."""
         return bool((await self._ledger.readers.fetch_one(HAS_AWAITING))[0])
 
-    async def close_windows(self, limit: int | None) -> ClosedWindows:
+    async def close_windows(self, limit: int | None, *, teaches: bool) -> ClosedWindows:
         """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
         lease = self._upkeep.held_lease
         if lease is None and self._ledger.options.may_lead:
@@ -65,12 +65,12 @@ class SharedSilences:
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._after, self._swept_at = _START, time.monotonic()
         due = await self._ledger.readers.fetch(FIND_DUE, self._ledger.clock(), *self._after, limit)
-        rows = await self._close(due, lease) if due else []
+        rows = await self._close(due, lease, teaches=teaches) if due else []
         has_more = len(due) == limit and rows is not None
         self._after = (due[-1]["due"], due[-1]["decision"]) if has_more else _START
         return ClosedWindows(len(due), await self._fold(rows or []), has_more=has_more, rest=_REST)
 
-    async def _close(self, due: list[Any], lease: tuple[str, int] | None) -> list[Any] | None:
+    async def _close(self, due: list[Any], lease: tuple[str, int] | None, *, teaches: bool) -> list[Any] | None:
         """Close windows in one transaction; ``None`` where this process does not lead any more, or all users are gone.
 
         A try whose answer was lost is found by the numbers that it gave.
@@ -94,7 +94,7 @@ class SharedSilences:
             seqs = [ledger.next_seq(ts) for _ in due]  # under the locks: what follows has higher numbers
             given.extend(seqs)
             started = time.perf_counter()
-            closed = await session.fetch(CLOSE_WINDOWS, locked, decisions, seqs, ts, channel.stripe)
+            closed = await session.fetch(CLOSE_WINDOWS, locked, decisions, seqs, ts, channel.stripe, teaches)
             self._adapt(len(due), time.perf_counter() - started)
             if shadowed := [row["decision_seq"] for row in closed if row["is_shadowed"]]:
                 await session.execute(SETTLE_SHADOWS, shadowed, channel.stripe)

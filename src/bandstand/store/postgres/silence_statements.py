@@ -5,7 +5,7 @@ from bandstand.store.postgres.decision_statements import (
     build_prompt_counts,
     build_reward_counts,
 )
-from bandstand.store.tables.windows import HELD, NOT_FIRST, RESET, WINDOW_CLIENT
+from bandstand.store.tables.windows import LATE, LOGGING_ONLY, RESET, WINDOW_CLIENT
 
 MAX_GROUP = 64
 """Windows that are closed in one transaction at most."""
@@ -41,14 +41,15 @@ numbered AS MATERIALIZED (
     SELECT ($3::bigint[])[row_number() OVER (ORDER BY due.due, due.decision)] AS seq, d.uid, u.user_id, u.is_shadowed,
         u.version + row_number() OVER (PARTITION BY d.uid ORDER BY due.due, due.decision) AS n, d.policy,
         d.seq AS decision_seq, NULL::bigint AS linked_seq, d.nonce, d.ts AS decided, d.tip_id, due.fallback AS value,
-        d.version >= u.reset_version AS applied, CASE WHEN d.version < u.reset_version THEN '{RESET}' END AS reason,
+        d.version >= u.reset_version AND $6::boolean AS applied,
+        CASE WHEN d.version < u.reset_version THEN '{RESET}' WHEN NOT $6 THEN '{LOGGING_ONLY}' END AS reason,
         'default'::text AS source, d.picked, $4::float8 AS ts
     FROM due JOIN decisions AS d ON d.seq = due.decision JOIN users AS u ON u.uid = due.uid
     WHERE NOT due.held
         AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = due.decision)
         AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = due.decision)
         AND NOT EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.decision = due.decision
-            AND (p.reason IS NULL OR p.reason IN ('{HELD}', '{NOT_FIRST}')))),
+            AND (p.reason IS NULL OR p.reason NOT IN ('{LATE}', '{RESET}')))),
 claimed AS (
     INSERT INTO claims (uid, decision_seq, holder) SELECT uid, decision_seq, seq FROM numbered ON CONFLICT DO NOTHING),
 added AS (
