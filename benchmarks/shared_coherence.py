@@ -33,7 +33,7 @@ _MADE_AT = """SELECT d.seq, d.version, (SELECT r.n FROM rewards AS r WHERE r.dec
     FROM unnest($1::bigint[], $2::bigint[]) AS g(rewarded, seq) JOIN decisions AS d ON d.seq = g.seq"""
 
 
-class _Caller:
+class ServiceCaller:
     """One connection to a service, for one call after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +41,7 @@ class _Caller:
         self._writer = writer
 
     @classmethod
-    async def open(cls, server: Server) -> "_Caller":
+    async def open(cls, server: Server) -> "ServiceCaller":
         """Connect."""
         return cls(*await asyncio.open_connection("127.0.0.1", server.port))
 
@@ -65,7 +65,7 @@ async def _try_users(
     servers: list[Server], users: range, rng: random.Random, tries: Iterator[int]
 ) -> list[tuple[str, str]]:
     """Score and reward at one process, score at the other, again and again; returns the two decisions of each try."""
-    connections = [await _Caller.open(server) for server in servers]
+    connections = [await ServiceCaller.open(server) for server in servers]
     bodies = [score_body(user, rng) for user in users]
     pairs = []
     for number in tries:

@@ -31,7 +31,7 @@ _AT_ONCE = "users.zst"
 
 @population.command()
 def fit(policy: PolicyName, state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
-    """Learn the prior from all users at once, and put it where the service takes it up at its next start."""
+    """Learn the prior from all users at once, for the service's next start, or, over PostgreSQL, for all at once."""
     location = resolve_location(state_dir, loop, or_shared=True)
     chosen = location.catalogue.get_policy(policy)
     with TemporaryDirectory(prefix="bandstand-") as folder:
@@ -86,7 +86,7 @@ def reduce(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Learn the prior from the users of all parts, and put it where the service takes it up at its next start."""
+    """Learn the prior from the users of all parts, for the service as ``fit`` does."""
     location, made = resolve_location(state_dir, loop, or_shared=True), PriorPlan.read(file)
     _reduce(location, made, location.catalogue.get_policy(made.policy), sums, as_json=as_json)
 

@@ -26,7 +26,7 @@ from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
 from bandstand.learning.prior_pool import PriorPool
 from bandstand.learning.refit_schedule import RefitSchedule
-from bandstand.store.learners.prior_file import PriorStore
+from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
@@ -50,7 +50,7 @@ class PopulationPriorRefresher:
         self,
         catalogue: Catalogue,
         store: Store,
-        files: PriorStore | None = None,
+        files: PriorFiles | None = None,
         *,
         refresh_rewards: int | None = None,
         clock: Callable[[], float] = time.time,
@@ -320,7 +320,7 @@ class PopulationPriorRefresher:
             after = page.next
 
 
-def _delete_files(files: PriorStore, kept_policies: set[str], user_id: str) -> int:
+def _delete_files(files: PriorFiles, kept_policies: set[str], user_id: str) -> int:
     """Delete the files that name a user, but for the policies in ``kept_policies``; returns how many went."""
     documents = ((name, files.read(name) or {}) for name in files.list_policies() - kept_policies)
     named = [name for name, it in documents if user_id in {*it.get("members", ()), *it.get("former", ())}]

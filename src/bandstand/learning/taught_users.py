@@ -41,7 +41,7 @@ class TaughtUsers(Protocol):
         """What stands in the place of that policy's prior."""
 
     def write_prior(self, policy: str, body: dict[str, Any]) -> None:
-        """Put a prior there, for services that start from here on."""
+        """Put a prior there, for services to believe."""
 
 
 class DirectoryUsers:

@@ -1,8 +1,8 @@
 """Windows that end: what silence comes to is taught in the background, a few decisions at a time.
 
 The ledger says which windows have ended; nothing is kept in memory, so that a process that was killed, or that was down
-for a week, goes on where it stopped. However many end at once, the loop is left to others for three quarters of the
-time.
+for a week, goes on where it stopped. However many end at once, after some of them others go first for a while: how many
+at once, and for how long, is the store's to say.
 """
 
 import asyncio
@@ -14,10 +14,6 @@ from bandstand.errors import BandstandError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
 
-_AT_ONCE = 4
-"""Windows between two rests: some milliseconds of work, most of which others can interrupt."""
-_REST = 3.0
-"""Times the work before, in which the loop is left to others."""
 _POLL_S = 1.0
 
 
@@ -56,19 +52,23 @@ class WindowCloser:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def close_some(self) -> bool:
-        """Close a few windows that have ended; returns whether there may be more."""
-        closed = await self._store.close_windows(_AT_ONCE, teaches=self._teaches())
+    async def close_some(self) -> float | None:
+        """Close a few windows that have ended.
+
+        Returns:
+            Times that it took, for which others go first; ``None`` where there are no more of them.
+        """
+        closed = await self._store.close_windows(teaches=self._teaches())
         for reward in closed.taught:
             self._on_taught(reward)
-        return closed.looked_at == _AT_ONCE
+        return closed.rest if closed.has_more else None
 
     async def _run(self) -> None:
         has_any = True
         while True:
             started = perf_counter()
-            has_more = False
+            rest: float | None = None
             with suppress(BandstandError):  # a full disk, or too much that waits: they are still there next time
                 has_any = self._needs_polling() or (has_any and await self._store.has_awaiting_windows())
-                has_more = has_any and await self.close_some()
-            await asyncio.sleep(_REST * (perf_counter() - started) if has_more else _POLL_S)
+                rest = await self.close_some() if has_any else None
+            await asyncio.sleep(_POLL_S if rest is None else rest * (perf_counter() - started))

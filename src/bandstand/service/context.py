@@ -30,7 +30,7 @@ from bandstand.service.feature_health import FeatureHealth
 from bandstand.service.reward_batch import RewardBatch
 from bandstand.service.score_batch import ScoreBatch
 from bandstand.store.ids import DecisionIds
-from bandstand.store.learners.prior_file import PriorStore
+from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef
 from bandstand.store.tables.launches import LaunchEvent
@@ -94,7 +94,7 @@ class ServiceContext:
     decision_ids: DecisionIds = field(default_factory=DecisionIds)
     judge_worker: JudgeWorker | None = None
     shared_population: InitVar[PopulationPriorRefresher | None] = None
-    prior_files: InitVar[PriorStore | None] = None
+    prior_files: InitVar[PriorFiles | None] = None
     prior_refresh_rewards: InitVar[int | None] = None
     population: PopulationPriorRefresher = field(init=False)
     drift: DriftWatcher = field(init=False)
@@ -117,7 +117,7 @@ class ServiceContext:
     def __post_init__(
         self,
         shared_population: PopulationPriorRefresher | None,
-        prior_files: PriorStore | None,
+        prior_files: PriorFiles | None,
         prior_refresh_rewards: int | None,
     ) -> None:
         if self.reward_settings != CONTRACT:

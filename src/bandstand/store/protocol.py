@@ -168,10 +168,12 @@ class RewardLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: it was not.
         """
 
-    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
-        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+    async def close_windows(self, limit: int | None = None, *, teaches: bool = True) -> ClosedWindows:
+        """Teach what silence comes to, once, for some windows that have ended, in the order of their ends.
 
-        Where the loop does not learn (``teaches``), what silence comes to is kept, and says so.
+        Args:
+            limit: how many at most; as many as the engine does best at once, if it is left out.
+            teaches: whether the loop learns; what silence comes to is kept where it does not, and says so.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.

@@ -105,7 +105,7 @@ class MemoryRewards:
         self._teach(reward, decision)
         return Activation(activated=True, reward=reward)
 
-    def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
+    def close_windows(self, limit: int | None, *, teaches: bool) -> ClosedWindows:
         """Teach what silence comes to, in the order in which windows end."""
         events, ts = self._events, self._clock()
         awaiting = [
@@ -128,7 +128,7 @@ class MemoryRewards:
                 reward = windows.build_silence(decision, fallback, ts, reset_seq=reset_seq, teaches=teaches)
                 self._teach(reward, decision)
                 taught.append(reward)
-        return ClosedWindows(min(len(awaiting), limit), taught)
+        return ClosedWindows(len(awaiting[:limit]), taught, has_more=limit is not None and len(awaiting) > limit)
 
     def load_metric_sums(self) -> list[MetricSums]:
         """Sums over the metrics of the parts that count, by policy and candidate."""

@@ -133,7 +133,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         """Let a decision that was held back count as shown."""
         return self._rewards.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+    async def close_windows(self, limit: int | None = None, *, teaches: bool = True) -> ClosedWindows:
         """Teach what silence comes to."""
         return self._rewards.close_windows(limit, teaches=teaches)
 

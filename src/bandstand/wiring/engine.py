@@ -19,7 +19,8 @@ from bandstand.personalizer.resource import ResourceLog, ResourceModel
 from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.learners.prior_file import PriorFiles, PriorStore
+from bandstand.store.learners.prior_file import PriorFiles
+from bandstand.store.prior_protocol import PriorLedger
 from bandstand.store.protocol import Store
 from bandstand.store.run_protocol import EvaluationStore
 from bandstand.store.sqlite.writer import CommitObserver
@@ -55,7 +56,8 @@ class Engine:
     Attributes:
         store: the ledger, and the users in memory.
         sight: what the console looks into.
-        prior_files: where learned priors are kept; those of a process over a shared ledger stay in its memory.
+        prior_files: where one process keeps its learned priors; ``None`` where several share them.
+        prior_ledger: where these are kept.
         directory: what holds the ledger; ``None`` where none does.
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
@@ -65,11 +67,12 @@ class Engine:
 
     store: KeepsState
     sight: ConsoleSource
-    prior_files: PriorStore | None
+    prior_files: PriorFiles | None
     directory: Path | None
     evaluations: EvaluationStore
     words: Sequence[str]
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    prior_ledger: PriorLedger | None = None
     model: ResourceModel | None = None
 
 
@@ -170,11 +173,12 @@ def _build_shared_engine(
     return Engine(
         store,
         SharedConsoleQueries(store.ledger),
-        prior_files=store.ledger.priors,
+        prior_files=None,
         directory=None,
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+        prior_ledger=store.priors,
         model=SharedModel(store.ledger),
     )
 

@@ -34,6 +34,7 @@ from bandstand.judge_worker.stateless import StatelessJudge
 from bandstand.judge_worker.worker import JudgeWorker
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
+from bandstand.learning.shared_population import SharedPriorRefresher
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.resource import ClosedModel
@@ -54,7 +55,7 @@ from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.loops import fold_default_loop
 from bandstand.store.tables.simulations import Simulations
-from bandstand.wiring.engine import build_engine, get_retention_days
+from bandstand.wiring.engine import Engine, build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
 
 _PAUSE_S = 1.0
@@ -119,9 +120,7 @@ class RunningLoop:
         self.metrics = Metrics(of_process=self._is_default)
         self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition, place)
         self.store = engine.store
-        self._population = PopulationPriorRefresher(
-            catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
-        )
+        self._population = _build_population(engine, catalogue, settings.prior_refresh_rewards)
         self._judging: JudgeWorker = build_judge_worker(
             settings,
             self.store,
@@ -389,6 +388,12 @@ class RunningLoop:
             assert directory is not None  # noqa: S101 (an engine has one or the other)
             model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
         return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
+
+
+def _build_population(engine: Engine, catalogue: Catalogue, refresh_rewards: int | None) -> PopulationPriorRefresher:
+    if engine.prior_ledger is None:
+        return PopulationPriorRefresher(catalogue, engine.store, engine.prior_files, refresh_rewards=refresh_rewards)
+    return SharedPriorRefresher(catalogue, engine.store, engine.prior_ledger, refresh_rewards=refresh_rewards)
 
 
 async def cancel_task(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from bandstand.store.postgres import console_queries, part_statements, picks, profiles, reward_statements, shown, upkeep
+from bandstand.store.postgres import (
+    console_queries,
+    part_statements,
+    picks,
+    profiles,
+    reward_statements,
+    shown,
+    silence_statements,
+    upkeep,
+)
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.decision_statements import FIND_LOGGED, LOG_DECISIONS, LOG_REWARDS, SETTLE_SHADOWS
@@ -30,7 +39,8 @@ STATEMENTS = {
     "link": reward_statements.FIND_LINK,
     "undo": reward_statements.REVOKE,
     "events": profiles.EVENTS,
-    "windows": part_statements.FIND_DUE,
+    "silences": silence_statements.CLOSE_WINDOWS,
+    "windows": silence_statements.FIND_DUE,
     "parts": part_statements.PARTS_OF_DECISION,
     "metrics": part_statements.COUNT_METRICS,
     "a user's page": console_queries._DECISIONS,  # noqa: SLF001 (the statement itself)
@@ -87,7 +97,7 @@ async def test_nor_does_one_that_is_planned_when_they_have_grown() -> None:
                 "repeat": (FIND_LOGGED, (decisions,)),
                 "events": (profiles.EVENTS, (users[0][0], 0)),
                 "counters": (profiles._COUNTERS, (users[1][0], 0)),  # noqa: SLF001 (the statement itself)
-                "windows": (part_statements.FIND_DUE, (2e9, 10)),
+                "windows": (silence_statements.FIND_DUE, (2e9, 0.0, 0, 10)),
                 "retention": (upkeep._OVERDUE, (decisions[-1], 0.0)),  # noqa: SLF001 (the same)
             }
             touched = [await count_pages(channel.session, statement, *values) for statement, values in asked.values()]

@@ -10,11 +10,11 @@ import pytest
 from bandstand.bandit.population import PopulationPrior
 from bandstand.errors import InvalidRequestError
 from bandstand.learning.offline_prior import fit_offline_prior, plan_prior, write_user_sums
-from bandstand.learning.population import PopulationPriorRefresher
+from bandstand.learning.shared_population import SharedPriorRefresher
 from bandstand.learning.taught_users import DirectoryUsers, TaughtUsers
 from bandstand.store.maintenance.offline import no_tick, open_owned
 from bandstand.store.postgres.address import LedgerAddress
-from bandstand.store.postgres.priors import write_prior
+from bandstand.store.postgres.prior_log import read_prior, write_offline_prior
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.taught_users import open_taught_users
 from tests.store.given import CATALOGUE, Subject
@@ -67,15 +67,17 @@ async def test_it_is_what_a_directory_gives_and_goes_with_the_first_who_is_erase
     assert flatten(learned.to_json()) == pytest.approx(flatten(expected.to_json()), abs=1e-9)
     async with Subject(make_shared(url)) as subject, Subject(make_shared(url), 2) as other:
         assert isinstance(subject.store, SharedStore)
-        priors = subject.store.ledger.priors
-        body = dict(priors.read(POLICY.name) or {})
-        population = PopulationPriorRefresher(CATALOGUE, subject.store, priors)
+        ledger = subject.store.ledger
+        population = SharedPriorRefresher(CATALOGUE, subject.store, subject.store.priors)
         await population.open()
         assert population.build_summary()[POLICY.name]["users"] == 5
+        body = dict(await read_prior(ledger.readers, POLICY.name) or {})
+        everybody = {"members": [f"user-{number}" for number in range(4)], "former": ["user-4"]}
+        await write_offline_prior(ledger.writers, POLICY.name, {**body, **everybody})
+        await population.look()
+        assert population.build_summary()[POLICY.name]["generation"] == body["generation"] + 1, "believed while serving"
         await population.close()
         await other.store.erase("user-3", "tests")
-        left = "SELECT policy FROM priors UNION ALL SELECT policy FROM prior_members"
-        rows = await subject.store.ledger.readers.fetch(left)
-        assert rows == []
+        assert await read_prior(ledger.readers, POLICY.name) is None, "it goes with the first who is erased"
         with pytest.raises(InvalidRequestError, match="erased meanwhile"):
-            await write_prior(subject.store.ledger.writers, POLICY.name, body)
+            await write_offline_prior(ledger.writers, POLICY.name, {**body, **everybody})

@@ -38,6 +38,8 @@ from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import Activation, ClosedWindows
 
 _NOTHING_REVOKED = PendingRevocation([], noop, noop, ())
+_WINDOWS_AT_ONCE = 4
+"""Windows between two rests: some milliseconds of work, most of which others can interrupt."""
 
 
 class EmbeddedParts:
@@ -146,8 +148,9 @@ class EmbeddedParts:
 
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
+    async def close_windows(self, limit: int | None, *, teaches: bool) -> ClosedWindows:
         """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
+        limit = limit or _WINDOWS_AT_ONCE
         ts, forgotten = self._directory.clock(), self._decisions.forgotten
         due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
@@ -164,7 +167,7 @@ class EmbeddedParts:
             if isinstance(outcome, BaseException) and not isinstance(outcome, EventCollisionError):
                 raise outcome
         stands = [reward for reward, outcome in zip(taught, outcomes, strict=True) if outcome is None]
-        return ClosedWindows(len(due), stands)
+        return ClosedWindows(len(due), stands, has_more=len(due) == limit)
 
     def _settle(self, decision: Decision) -> None:
         row = windows.WindowUpdate(decision.seq, awaits=False)

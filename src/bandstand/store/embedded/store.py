@@ -202,7 +202,7 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
     ) -> Activation:
         return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+    async def close_windows(self, limit: int | None = None, *, teaches: bool = True) -> ClosedWindows:
         return await self._parts.close_windows(limit, teaches=teaches)
 
     async def load_metric_sums(self) -> list[MetricSums]:

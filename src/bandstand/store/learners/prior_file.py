@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bandstand.atomic_file import replace_file
 from bandstand.store.learners.documents import Documents
@@ -16,29 +16,7 @@ VERSION = 1
 _PIECE = 256
 
 
-class PriorStore(Protocol):
-    """Where learned priors are kept."""
-
-    def list_policies(self) -> set[str]:
-        """The policies that have one."""
-
-    def load(self, policy: str) -> dict[str, Any] | None:
-        """Read it as the process starts."""
-
-    def read(self, policy: str) -> dict[str, Any] | None:
-        """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
-
-    def write(self, policy: str, body: dict[str, Any]) -> str:
-        """Replace what is there; returns its checksum."""
-
-    def set_aside(self, policy: str) -> None:
-        """Do not believe what is there."""
-
-    def delete(self, policy: str) -> bool:
-        """Delete it; tells whether there was one."""
-
-
-class PriorFiles(PriorStore):
+class PriorFiles:
     """The folder of learned priors under a state directory."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -62,12 +40,20 @@ class PriorFiles(PriorStore):
         """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
         path = self.path(policy)
         try:
-            return parse_document(policy, path.read_bytes())
+            document = json.loads(path.read_bytes())
+            checksum = document.pop("checksum")
+            if (
+                document["version"] != VERSION
+                or document["policy"] != policy
+                or checksum != _compute_checksum(document)
+            ):
+                raise ValueError("not as it was written")  # noqa: TRY301 (one way for all that cannot be trusted)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self.set_aside(policy)
             return None
+        return {**document, "checksum": checksum}
 
     def write(self, policy: str, body: dict[str, Any]) -> str:
         """Replace what is there; returns its checksum.
@@ -75,15 +61,16 @@ class PriorFiles(PriorStore):
         Raises:
             OSError: it could not be written; the old one stands.
         """
-        document = build_document(policy, body)
+        document = {"version": VERSION, "policy": policy, **body}
+        checksum = _compute_checksum(document)
         path = self.path(policy)
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             replace_file(path, temporary=path.with_suffix(".tmp")) as temporary,
             temporary.open("w", encoding="ascii") as file,
         ):
-            file.writelines(iter_canonical(document))
-        return str(document["checksum"])
+            file.writelines(iter_canonical({**document, "checksum": checksum}))
+        return checksum
 
     def set_aside(self, policy: str) -> None:
         """Move the file into quarantine, for a person to look at."""
@@ -95,30 +82,6 @@ class PriorFiles(PriorStore):
         existed = path.exists()
         path.unlink(missing_ok=True)
         return existed
-
-
-def build_document(policy: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a prior, with its checksum."""
-    document = {"version": VERSION, "policy": policy, **body}
-    return {**document, "checksum": _compute_checksum(document)}
-
-
-def render_document(document: dict[str, Any]) -> bytes:
-    """A document as it is written."""
-    return "".join(iter_canonical(document)).encode("ascii")
-
-
-def parse_document(policy: str, raw: bytes) -> dict[str, Any]:
-    """A document as it was written.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: it is not as it was written, or another one's.
-    """
-    document = json.loads(raw)
-    checksum = document.pop("checksum")
-    if document["version"] != VERSION or document["policy"] != policy or checksum != _compute_checksum(document):
-        raise ValueError("not as it was written")
-    return {**document, "checksum": checksum}
 
 
 def _compute_checksum(document: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
-from bandstand.store.postgres.priors import SharedPriors
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.postgres.schema import create_tables, require_readable
@@ -84,7 +83,6 @@ class SharedLedger:
         readers: connections that read.
         policies: policies by the ids that rows use, and which of them are in the shadow.
         users: the users in memory.
-        priors: those that were learned offline.
         departures: who is told of users that other processes reset or erase.
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
@@ -126,7 +124,6 @@ class SharedLedger:
             has_one_model=options.has_one_model,
         )
         self.departures = Departures(self.readers)
-        self.priors = SharedPriors()
         self._on_change: Callable[[], Awaitable[None]] | None = None
         self._reload_lock = asyncio.Lock()
         self._state = "closed"
@@ -157,7 +154,6 @@ class SharedLedger:
             await self.take_slot()
             await self.policies.register(self.writers)
             await self.reload()
-            await self.priors.open(self.readers)
             await self.departures.begin(max(self.lease.sequence.last, first_seq_at(self.clock())))
         except StorageUnavailableError as error:
             await self._close_pools()

@@ -1,4 +1,4 @@
-"""Rewards over time: parts of a decision's reward, decisions that were held back, and windows that end.
+"""Rewards over time: parts of a decision's reward, and decisions that were held back.
 
 What a decision has taught is always the aggregate of the parts that count so far. Each change is a transaction under
 its user's lock, and looks there at how things stand: what other processes do to the decision comes before or after.
@@ -12,7 +12,6 @@ from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.decision_log import SharedDecisions
-from bandstand.store.postgres.decision_rows import build_decision_id
 from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.judgement_rows import ADD_CLAIM
 from bandstand.store.postgres.ledger import SharedLedger
@@ -20,9 +19,6 @@ from bandstand.store.postgres.part_statements import (
     ACTIVATE_WINDOW,
     ADD_PART,
     COUNT_METRICS,
-    FIND_DUE,
-    HAS_AWAITING,
-    IS_ANSWERED,
     IS_PART,
     LOAD_METRICS,
     RELEASE_PARTS,
@@ -38,7 +34,7 @@ from bandstand.store.tables import windows
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.revocations import REVISION, RevocableReward
 from bandstand.store.tables.updates import build_updates
-from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.tables.windows import Activation, MetricSums
 
 T = TypeVar("T")
 
@@ -174,53 +170,11 @@ class SharedRewardParts:
         await self.teach(locked, reward)
         return Activation(activated=True, reward=reward)
 
-    # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
-
-    async def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
-        """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
-        ts = self._ledger.clock()
-        due = await self._ledger.readers.fetch(FIND_DUE, ts, limit)
-        taught: list[Reward] = []
-        for row in due:
-            try:
-                reward = await self._close(build_decision_id(row), ts, teaches=teaches)
-            except UnknownDecisionError:
-                continue  # erased meanwhile, and its window with it
-            if reward is not None:
-                taught.append(reward)
-        return ClosedWindows(len(due), taught)
-
-    async def _close(self, decision_id: str, ts: float, *, teaches: bool) -> Reward | None:
-        """Teach the silence of a decision, unless something has come or another process was quicker."""
-        done: list[Reward] = []
-
-        async def close(locked: LockedDecision, tries: int) -> Reward | None:
-            session, decision, window = locked.channel.session, locked.decision, locked.decision.window
-            if not locked.row["awaits"] or window is None or window.fallback is None or decision.pending_turn_seq:
-                is_own = tries and done and decision.reward is not None and decision.reward.seq == done[-1].seq
-                return done[-1] if is_own else None
-            await session.execute(SETTLE_WINDOW, decision.seq)
-            standing = decision.reward
-            has_come = decision.parts.count or not (standing is None or windows.is_only_kept(standing))
-            if window.held or has_come or await session.fetchval(IS_ANSWERED, decision.seq):
-                return None
-            reward = windows.build_silence(decision, window.fallback, ts, reset_seq=locked.reset_seq, teaches=teaches)
-            reward.seq = self._ledger.next_seq(ts)
-            await self.teach(locked, reward)
-            done.append(reward)
-            return reward
-
-        return await self.change(decision_id, close)
-
-    async def has_awaiting_windows(self) -> bool:
-        """Whether any window is to be closed, now or when it ends."""
-        return bool((await self._ledger.readers.fetch_one(HAS_AWAITING))[0])
+    # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def load_metric_sums(self) -> list[MetricSums]:
         """Sums over the metrics of the parts that count, by policy and candidate."""
         return [MetricSums(*row) for row in await self._ledger.readers.fetch(LOAD_METRICS)]
-
-    # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def change(
         self, decision_id: str, change: Callable[[LockedDecision, int], Awaitable[T]], *, user_id: str | None = None

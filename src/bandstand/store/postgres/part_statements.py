@@ -25,15 +25,6 @@ PART_BY_KEY = f"""SELECT {PART_FIELDS} FROM idempotency AS k JOIN reward_parts A
     JOIN users AS u ON u.uid = p.uid WHERE k.scope = $1 AND k.key = $2"""  # noqa: S608 (constants)
 IS_PART = "SELECT EXISTS (SELECT 1 FROM reward_parts WHERE seq = $1)"
 
-FIND_DUE = """SELECT i.decision_id, d.seq, d.nonce FROM windows AS w JOIN decisions AS d ON d.seq = w.decision
-        LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
-    WHERE w.awaits AND w.due <= $1
-        AND NOT EXISTS (SELECT 1 FROM judgements AS j WHERE j.decision_seq = w.decision AND j.state = 'waiting')
-    ORDER BY w.due, w.decision LIMIT $2"""
-HAS_AWAITING = "SELECT EXISTS (SELECT 1 FROM windows WHERE awaits)"
-IS_ANSWERED = """SELECT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = $1)
-    OR EXISTS (SELECT 1 FROM rewards WHERE linked_seq = $1)"""
-
 
 def build_metric_counts(source: str, sign: str, stripe: str) -> str:
     """What the parts of a query or CTE that count add to the sums of their metrics, or take away."""

@@ -12,6 +12,7 @@ from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
+from bandstand.store.records import Reward
 from bandstand.store.tables.policies import PolicyRegistry
 
 CHECKPOINT_EVENTS = 64
@@ -191,6 +192,18 @@ class ProfileCache:
         if exact:
             self.note_fold(user)
         return exact
+
+    def fold_reward(self, reward: Reward, uid: int, n: int) -> None:
+        """Fold a user's reward of that number, if they are in memory as of the event before."""
+        user = self.get(reward.user_id)
+        if user is None or user.uid not in {0, uid} or user.profile.seq != n - 1:
+            return
+        user.uid = uid
+        for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
+            if x is not None:
+                memory = self._registry.get_memory(ref.name)
+                user.profile.apply_reward(n, ref.key, reward.ts, x, reward.value, reward.weight, *memory)
+        self.note_fold(user)
 
     def note_fold(self, user: CachedProfile) -> None:
         """Have the checkpoint of a user made anew, if enough was folded past it."""

@@ -216,13 +216,7 @@ class SharedRewards:
             raw = (reward.features, row["picked"], 0)
             (_, reward.x), *reward_shadows = build_updates(ledger.registry, reward.policy, row["shadow_set"], *raw)
             reward.shadow_updates = tuple(reward_shadows)
-        user = ledger.users.get(reward.user_id)
-        if user is not None and user.uid in {0, row["uid"]} and user.profile.seq == row["n"] - 1:
-            user.uid = row["uid"]
-            for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
-                memory = ledger.registry.get_memory(ref.name)
-                user.profile.apply_reward(row["n"], ref.key, reward.ts, x, reward.value, reward.weight, *memory)
-            ledger.users.note_fold(user)
+        ledger.users.fold_reward(reward, row["uid"], row["n"])
 
     async def _find_standing(self, reward: Reward) -> AcceptedReward | None:
         """What stands for a request that was not logged; ``None`` where nothing does any more.

@@ -33,12 +33,32 @@ class FormatUpgrade:
     reads_from: int
 
 
+_PRIORS = """
+-- What was learned of all users, for each policy, and how often another one was asked for. Without a document it named
+-- somebody who was erased.
+CREATE TABLE priors (
+    policy     TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    document   BYTEA,
+    wanted     BIGINT NOT NULL,
+    settled    BIGINT NOT NULL
+);
+-- Whom each was learned from.
+CREATE TABLE prior_members (
+    policy TEXT NOT NULL,
+    uid    BIGINT NOT NULL,
+    PRIMARY KEY (policy, uid)
+);
+CREATE INDEX prior_members_by_user ON prior_members (uid);"""
+
+
 def _read_script(name: str) -> str:
     return files("bandstand.store.postgres").joinpath("scripts", name).read_text("utf-8")
 
 
 UPGRADES: tuple[FormatUpgrade, ...] = (
-    FormatUpgrade(_read_script("subjects.sql") + _read_script("priors.sql"), reads_from=1),
+    FormatUpgrade(_read_script("subjects.sql"), reads_from=1),
+    FormatUpgrade(_PRIORS, reads_from=1),
 )
 """The nth of them brings a ledger from format n to n + 1; it stays the same for ever."""
 FORMAT = 1 + len(UPGRADES)

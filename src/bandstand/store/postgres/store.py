@@ -18,9 +18,11 @@ from bandstand.store.postgres.judgement_log import SharedJudgements
 from bandstand.store.postgres.ledger import ObserveCommit, SharedLedger, SharedStoreOptions
 from bandstand.store.postgres.loop_log import SharedLoops
 from bandstand.store.postgres.part_log import SharedRewardParts
+from bandstand.store.postgres.prior_log import SharedPriors
 from bandstand.store.postgres.reaction_log import SharedReactions
 from bandstand.store.postgres.revocation_log import SharedRevocations
 from bandstand.store.postgres.reward_log import SharedRewards
+from bandstand.store.postgres.silence_log import SharedSilences
 from bandstand.store.postgres.turn_queue import SharedTurns
 from bandstand.store.postgres.upkeep import Upkeep
 from bandstand.store.postgres.user_admin import SharedUsers
@@ -63,6 +65,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     Attributes:
         upkeep: what this process does for all while it leads.
+        priors: learned by whoever leads.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         self._parts = SharedRewardParts(self._ledger, self._decisions, self._revocations)
         self._reactions = SharedReactions(self._ledger, self._parts, self._revocations)
         self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
+        self._silences = SharedSilences(self._ledger, self.upkeep)
         self._users = SharedUsers(self._ledger)
+        self.priors = SharedPriors(self._ledger, self.upkeep)
         self._generations = SharedGenerations(self._ledger)
         self._deployment = SharedDeployment(self._ledger)
         self._loops = SharedLoops(self._ledger)
@@ -198,11 +203,11 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     ) -> Activation:
         return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
-        return await self._parts.close_windows(limit, teaches=teaches)
+    async def close_windows(self, limit: int | None = None, *, teaches: bool = True) -> ClosedWindows:
+        return await self._silences.close_windows(limit, teaches=teaches)
 
     async def has_awaiting_windows(self) -> bool:
-        return await self._parts.has_awaiting_windows()
+        return await self._silences.has_awaiting_windows()
 
     async def load_metric_sums(self) -> list[MetricSums]:
         return await self._parts.load_metric_sums()

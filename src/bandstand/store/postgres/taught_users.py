@@ -12,7 +12,7 @@ from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.event_reader import FIND_LAST_EVENT, require_ledger
-from bandstand.store.postgres.priors import read_priors, write_prior
+from bandstand.store.postgres.prior_log import read_prior, write_offline_prior
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.postgres.schema import FORMAT
@@ -87,11 +87,11 @@ class SharedTaughtUsers:
 
     def read_prior(self, policy: str) -> dict[str, Any] | None:
         """What stands in the place of that policy's prior."""
-        return self._runner.run(read_priors(self._pool)).get(policy)
+        return self._runner.run(read_prior(self._pool, policy))
 
     def write_prior(self, policy: str, body: dict[str, Any]) -> None:
-        """Put a prior there, for processes that start from here on."""
-        self._runner.run(write_prior(self._pool, policy, body))
+        """Put a prior there: services believe it within seconds."""
+        self._runner.run(write_offline_prior(self._pool, policy, body))
 
     def _fetch(self, query: str, *values: object) -> list[Any]:
         return self._runner.run(self._pool.fetch(query, *values))

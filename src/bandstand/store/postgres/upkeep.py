@@ -5,6 +5,7 @@ own, by a number that grows with every new leader: one that was paused, and is n
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -29,8 +30,10 @@ _DAY = 86_400.0
 _KEY_DAYS = 7
 _SPENDING_DAYS = 35
 _MILLISECOND = 0.001
-_ROWS = 1000
-"""In one transaction: a longer one would keep their users waiting."""
+_ROWS = 200
+"""In one transaction: a longer one would keep their users, and the database's processor, from others."""
+_REST = 1.0
+"""Times that each took, for which others go first."""
 _LOOSE_HOURS = 2
 _FOLDED_STRIPE = -1
 
@@ -40,7 +43,7 @@ _LEAD = """INSERT INTO leases (name, holder, until, fence)
         fence = leases.fence + (leases.holder IS DISTINCT FROM $1)::integer
     WHERE leases.holder = $1 OR leases.until < clock_timestamp() RETURNING fence"""
 _STEP_DOWN = "UPDATE leases SET until = clock_timestamp() WHERE name = 'upkeep' AND holder = $1"
-_REQUIRE_LEAD = """SELECT 1 FROM leases WHERE name = 'upkeep' AND holder = $1 AND fence = $2
+REQUIRE_LEAD = """SELECT 1 FROM leases WHERE name = 'upkeep' AND holder = $1 AND fence = $2
     AND until > clock_timestamp() FOR SHARE"""
 
 _HAVE_LEASE = """INSERT INTO leases (name, until, fence) VALUES ('upkeep', clock_timestamp(), 0)
@@ -134,16 +137,31 @@ class Upkeep:
         """Whether this process led when it last looked."""
         return self._fence is not None
 
+    @property
+    def held_lease(self) -> tuple[str, int] | None:
+        """Who leads by which fence, if it is this process; whoever writes as the leader looks for it in the ledger."""
+        return None if self._fence is None else (self._ledger.lease.holder, self._fence)
+
     async def run(self) -> None:
-        """Lead whenever that is free, and see to the ledger once an hour."""
-        loop = asyncio.get_running_loop()
-        while True:
-            with suppress(BandstandError):
-                await self.try_to_lead()
-                if self.is_leader and loop.time() - self._done_at >= _INTERVAL_S:
-                    await self.apply_retention()
-                    self._done_at = loop.time()
-            await asyncio.sleep(_RENEWAL_S)
+        """Lead whenever that is free, and see to the ledger once an hour; the lease is renewed meanwhile."""
+        loop, retention = asyncio.get_running_loop(), None
+        try:
+            while True:
+                with suppress(BandstandError):
+                    await self.try_to_lead()
+                is_due = loop.time() - self._done_at >= _INTERVAL_S
+                if self.is_leader and is_due and (retention is None or retention.done()):
+                    retention = asyncio.create_task(self._see_to_ledger())
+                await asyncio.sleep(_RENEWAL_S)
+        finally:
+            if retention is not None:
+                retention.cancel()
+                await asyncio.gather(retention, return_exceptions=True)
+
+    async def _see_to_ledger(self) -> None:
+        with suppress(BandstandError):  # it goes on where it was at the next look
+            await self.apply_retention()
+            self._done_at = asyncio.get_running_loop().time()
 
     async def step_down(self) -> None:
         """Let another lead."""
@@ -154,10 +172,13 @@ class Upkeep:
 
     async def try_to_lead(self) -> None:
         """Renew the lease, or take it where it is free; not by a clock that is wrong."""
-        self._fence = None
-        if abs(self._ledger.lease.skew_s) <= MAX_SKEW_S or not self._ledger.has_real_clock:
-            row = await self._ledger.writers.fetch_one(_LEAD, self._ledger.lease.holder, LEASE_S)
-            self._fence = None if row is None else row["fence"]
+        fence: int | None = None
+        try:
+            if abs(self._ledger.lease.skew_s) <= MAX_SKEW_S or not self._ledger.has_real_clock:
+                row = await self._ledger.writers.fetch_one(_LEAD, self._ledger.lease.holder, LEASE_S)
+                fence = None if row is None else row["fence"]
+        finally:
+            self._fence = fence
 
     async def apply_retention(self) -> None:
         """Delete what is past its days; what was learned of it stays."""
@@ -211,13 +232,18 @@ class Upkeep:
                 tag: str = await channel.session.execute(statement, until, _ROWS)
                 return int(tag.rsplit(maxsplit=1)[-1])
 
+            started = time.monotonic()
             rows = await self._do(delete)
+            if rows == _ROWS:
+                await asyncio.sleep(_REST * (time.monotonic() - started))
 
     async def _trim_rewards(self, cutoff: int, now: float) -> None:
         """Replace rewards up to ``cutoff`` by what they made of their users, user by user."""
         while overdue := await self._ledger.readers.fetch(_OVERDUE, cutoff, now - 3600.0):
             for row in overdue:
+                started = time.monotonic()
                 await self._trim_user(row["uid"], row["n"])
+                await asyncio.sleep(_REST * (time.monotonic() - started))
 
     async def _trim_user(self, uid: int, until: int) -> None:
         registry = self._ledger.registry
@@ -268,7 +294,7 @@ class Upkeep:
                 await channel.session.execute(_LOCK_LEASE)
                 return await work(channel)
             held = (self._ledger.lease.holder, self._fence)
-            if self._fence is None or await channel.session.fetchval(_REQUIRE_LEAD, *held) is None:
+            if self._fence is None or await channel.session.fetchval(REQUIRE_LEAD, *held) is None:
                 self._fence = None
                 raise NoLeaderError("another process leads by now")
             return await work(channel)

@@ -21,9 +21,6 @@ _FREE_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
     SELECT $1::bigint, policy, -sum(decisions), -sum(explores), 0 FROM rollups_s
     WHERE hour = -1 AND policy > 0 GROUP BY policy"""
 """Nothing of all decisions counts for everybody's model any more."""
-_DELETE_PRIORS = "DELETE FROM priors WHERE policy IN (SELECT policy FROM prior_members WHERE uid = $1)"
-_DELETE_MEMBERS = """DELETE FROM prior_members AS m
-    WHERE NOT EXISTS (SELECT 1 FROM priors AS p WHERE p.policy = m.policy)"""
 _FIND_USER = "SELECT uid FROM users WHERE user_id = $1"
 _LOCK_TO_ERASE = "SELECT uid FROM users WHERE user_id = $1 FOR UPDATE"
 _UNCOUNT_ENROLLED = build_striped_upsert(
@@ -59,6 +56,8 @@ _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, 
     ON CONFLICT (user_hash) DO UPDATE SET seq = excluded.seq, ts = excluded.ts"""
 _ADD_MARK = "INSERT INTO marks (seq, uid, kind, ts, client) VALUES ($1, NULL, 'erasure', $2, $3)"
 _IS_MARKED = "SELECT EXISTS (SELECT 1 FROM marks WHERE seq = $1)"
+_TAKE_OUT_PRIORS = """UPDATE priors SET document = NULL, wanted = wanted + 1
+    WHERE policy IN (SELECT policy FROM prior_members WHERE uid = $1)"""
 FIND_TOMBSTONE = "SELECT seq FROM tombstones WHERE user_hash = $1"
 
 
@@ -165,12 +164,10 @@ class SharedUsers:
 async def _delete_rows(channel: Channel, uid: int) -> dict[str, int]:
     """Delete all that hangs on a user's key, and take them out of sums; how many rows went, by table."""
     session = channel.session
-    if (await session.execute(_DELETE_PRIORS, uid)) != "DELETE 0":
-        await session.execute(_DELETE_MEMBERS)
     for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
         await session.execute(statement, uid, channel.stripe)
     await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
-    for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES):
+    for statement in (SUBTRACT_GAINS, SUBTRACT_ARMS, FREE_NAMES, _TAKE_OUT_PRIORS):
         await session.execute(statement, uid)
     for statement in (_DELETE_KEYS, _DELETE_TEXTS):
         await session.execute(statement, uid)

@@ -136,10 +136,14 @@ class ClosedWindows:
     Attributes:
         looked_at: how many.
         taught: the rewards of silence that were taught, in order.
+        has_more: whether there may be others.
+        rest: times that it took, for which others are to go first where there are.
     """
 
     looked_at: int = 0
     taught: Sequence[Reward] = ()
+    has_more: bool = False
+    rest: float = 3.0
 
 
 def takes_time(reward: Reward, decision: Decision) -> bool:
