@@ -1,9 +1,10 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
     python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior population] [--worlds shipped uniform]
+        [--floor 0.05] [--policies linucb-v2]
 
 `personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
-of personas; every policy of ours logs with a floor of 5 %. All policies meet the same tasks, draws and reactions. Users
+of personas; every policy of ours logs with the same floor. All policies meet the same tasks, draws and reactions. Users
 take turns; after every 200 rewards the population prior is learned anew, as serving does it. The gap closed is
 (policy - random)/(oracle - random) by the exact expected reward, over all decisions, a user's first ten, and their 41st
 to 60th; standard errors are over seeds.
@@ -15,7 +16,7 @@ import argparse
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from bandstand.simulate.run.population import SimulatedPopulation
 from bandstand.simulate.world.persona import PERSONA_SETS, Persona, expand_personas, make_personas
 from bandstand.simulate.world.world import Episode, World
 
+Policies = Mapping[str, Policy]
 Rewards = NDArray[np.float64]  # (seeds, n): the mean over users of every decision's expected reward
 
 USERS, PAST, FLOOR = 14, 50, 0.05
@@ -60,12 +62,12 @@ class Contestant(NamedTuple):
     past: int = 0
 
 
-def catalogue(prior: str = "population") -> Catalogue:
-    """Read what ships, with a floor of 5 %, and again without the population prior (`NAME, alone`) or with one."""
+def catalogue(prior: str = "population", floor: float = FLOOR) -> Catalogue:
+    """Read what ships, with a floor, and again without the population prior (`NAME, alone`) or with one."""
     shipped = tomllib.loads(files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     policies: dict[str, dict[str, object]] = {}
     for name in LEARNERS:
-        definition = shipped["policies"][name] | {"floor": FLOOR}
+        definition = shipped["policies"][name] | {"floor": floor}
         policies |= {name: definition, f"{name}.alone": definition | {"prior": "standard"}}
         policies[f"{name}.shared"] = definition | {"prior": prior}
     return Catalogue.parse(shipped, {"policies": policies})
@@ -130,11 +132,10 @@ def gap(played: dict[str, Rewards], name: str, window: slice, above: str = "rand
     return ratio(policy - low, oracle - random)
 
 
-def persona_tables(seeds: int, prior: str, names: Sequence[str]) -> None:
+def persona_tables(policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str]) -> None:
     """Print a table for each world: every policy, and what the prior adds."""
-    policies = catalogue(prior).policies
     contestants: dict[str, Contestant] = {}
-    for name in LEARNERS:
+    for name in learners:
         contestants[f"`{name}`, no prior"] = Contestant(policies[f"{name}.alone"])
         contestants[f"`{name}`, prior, no past users"] = Contestant(policies[f"{name}.shared"])
         contestants[f"`{name}`, prior, {PAST} past users"] = Contestant(policies[f"{name}.shared"], PAST)
@@ -151,16 +152,15 @@ def persona_tables(seeds: int, prior: str, names: Sequence[str]) -> None:
                 cells += ["0" if name == "random" else "100 %"] * len(WINDOWS)
             print(f"| {' | '.join(cells)} |")
         print(f"\n| the prior adds | {' | '.join(WINDOWS)} |\n|---|{'---|' * len(WINDOWS)}")
-        for name in LEARNERS:
+        for name in learners:
             for who in ("no past users", f"{PAST} past users"):
                 alone, shared = f"`{name}`, no prior", f"`{name}`, prior, {who}"
                 added = [percent(gap(played, shared, window, alone), sign="+") for window in WINDOWS.values()]
                 print(f"| `{name}`, {who} | {' | '.join(added)} |", flush=True)
 
 
-def few_table(seeds: int, prior: str, names: Sequence[str]) -> None:
+def few_table(policies: Policies, seeds: int, names: Sequence[str]) -> None:
     """Print what the prior adds where hardly anybody is there to learn from."""
-    policies = catalogue(prior).policies
     counts = (1, 2, 4, 6, 9)
     print(f"\n| `linucb-v2`, what the prior adds over all decisions | {' | '.join(f'{n} users' for n in counts)} |")
     print(f"|---|{'---|' * len(counts)}")
@@ -254,11 +254,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24, help="at least 2")
     parser.add_argument("--prior", choices=["population", "auto"], default="population", help="what is learned")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--floor", type=float, default=FLOOR, help="share of uniform picks of our policies")
+    parser.add_argument("--policies", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="those of `personas`")
     arguments = parser.parse_args()
-    told = arguments.seeds, arguments.prior, arguments.worlds
+    policies = catalogue(arguments.prior, arguments.floor).policies
+    told = arguments.seeds, arguments.worlds
     tables: dict[str, Callable[[], None]] = {
-        "personas": lambda: persona_tables(*told),
-        "few": lambda: few_table(*told),
+        "personas": lambda: persona_tables(policies, arguments.policies, *told),
+        "few": lambda: few_table(policies, *told),
         "cost": cost_tables,
     }
     for name in arguments.tables or tables:
