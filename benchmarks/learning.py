@@ -1,7 +1,7 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
     python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior population] [--worlds shipped uniform]
-        [--floor 0.05] [--policies linucb-v2]
+        [--floor 0.05] [--policies linucb-v2] [--unit 0.01]
 
 `personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
 of personas; every policy of ours logs with the same floor. All policies meet the same tasks, draws and reactions. Users
@@ -88,8 +88,11 @@ def worlds(name: str, count: int, seeds: int, candidates: int = 5) -> Iterator[W
         yield World(personas=personas(name, count, seed), seed=seed, candidates=candidates)
 
 
-def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.float64]:
-    """Let cohorts of users meet a policy one after the other; returns what the last one earned, (users, n)."""
+def play(policy: Policy, cohorts: Sequence[Sequence[Episode]], unit: float = 1.0) -> NDArray[np.float64]:
+    """Let cohorts of users meet a policy one after the other; returns what the last one earned, (users, n).
+
+    It is taught their rewards times ``unit``, as callers send them who count in something else.
+    """
     population = SimulatedPopulation(policy) if policy.learns_prior else None
     earned = np.zeros((0, 0))
     key = (policy.name, policy.schema.name)
@@ -103,7 +106,7 @@ def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.flo
                 prior = None if population is None else population.get_prior(profile.user_id)
                 pick = choose(policy, profile, x, float(episode.policy_draws[step]), prior=prior).pick
                 earned[user, step] = episode.expected_reward[step, pick]
-                profile.apply_reward(step + 1, key, 0.0, x[pick], episode.get_reaction(step, pick).reward, 1.0)
+                profile.apply_reward(step + 1, key, 0.0, x[pick], unit * episode.get_reaction(step, pick).reward, 1.0)
                 if population is not None:
                     population.update(profile.user_id, profile.policies[key].ridge)
             if population is not None:
@@ -111,7 +114,7 @@ def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.flo
     return earned
 
 
-def rewards(contestants: dict[str, Contestant], drawn: Iterator[World]) -> dict[str, Rewards]:
+def rewards(contestants: dict[str, Contestant], drawn: Iterator[World], unit: float = 1.0) -> dict[str, Rewards]:
     """Let everyone play in every world, beside a random pick and the best one."""
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("random", "oracle", *contestants)}
     for world in drawn:
@@ -122,7 +125,7 @@ def rewards(contestants: dict[str, Contestant], drawn: Iterator[World]) -> dict[
         rows["oracle"].append(np.mean([episode.oracle_reward for episode in new], axis=0))
         for name, (policy, met) in contestants.items():
             cohorts = [past, new] if met and policy.learns_prior else [new]
-            rows[name].append(play(policy, cohorts).mean(axis=0))
+            rows[name].append(play(policy, cohorts, unit).mean(axis=0))
     return {name: np.array(row) for name, row in rows.items()}
 
 
@@ -132,7 +135,9 @@ def gap(played: dict[str, Rewards], name: str, window: slice, above: str = "rand
     return ratio(policy - low, oracle - random)
 
 
-def persona_tables(policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str]) -> None:
+def persona_tables(
+    policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str], unit: float = 1.0
+) -> None:
     """Print a table for each world: every policy, and what the prior adds."""
     contestants: dict[str, Contestant] = {}
     for name in learners:
@@ -141,7 +146,7 @@ def persona_tables(policies: Policies, learners: Sequence[str], seeds: int, name
         contestants[f"`{name}`, prior, {PAST} past users"] = Contestant(policies[f"{name}.shared"], PAST)
     contestants |= {f"`{name}`": Contestant(policies[name]) for name in (*CONTRACT, *CONTROLS)}
     for world in names:
-        played = rewards(contestants, worlds(world, PAST + USERS, seeds))
+        played = rewards(contestants, worlds(world, PAST + USERS, seeds), unit)
         print(f"\n#### {world}\n\n| policy | mean reward | gap closed, {' | '.join(WINDOWS)} |")
         print(f"|---|---|{'---|' * len(WINDOWS)}")
         for name, row in played.items():
@@ -256,11 +261,12 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     parser.add_argument("--floor", type=float, default=FLOOR, help="share of uniform picks of our policies")
     parser.add_argument("--policies", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="those of `personas`")
+    parser.add_argument("--unit", type=float, default=1.0, help="what `personas` multiplies rewards with")
     arguments = parser.parse_args()
     policies = catalogue(arguments.prior, arguments.floor).policies
     told = arguments.seeds, arguments.worlds
     tables: dict[str, Callable[[], None]] = {
-        "personas": lambda: persona_tables(policies, arguments.policies, *told),
+        "personas": lambda: persona_tables(policies, arguments.policies, *told, arguments.unit),
         "few": lambda: few_table(policies, *told),
         "cost": cost_tables,
     }
