@@ -70,7 +70,7 @@ def draw_users(world: str, seeds: int, policy: Policy) -> tuple[list[list[NewUse
             episode = drawn.build_episode(number)
             x = episode.slates.encode(policy.schema)
             rows, values = x.reshape(-1, x.shape[-1]), episode.expected_reward.reshape(-1)
-            users.append(NewUser(episode, x, np.linalg.lstsq(rows, values, rcond=None)[0]))
+            users.append(NewUser(episode, x, np.asarray(np.linalg.lstsq(rows, values, rcond=None)[0], np.float64)))
             errors += [episode.get_reaction(n, 0).reward - episode.expected_reward[n, 0] for n in range(DECISIONS)]
         weights += [user.weights for user in users]
         new.append(users[PAST:])

@@ -110,7 +110,7 @@ def cross_tune(played: Features) -> Features:
     """Return what the point that is best on one half of the shuffles earns on the other, (shuffles,)."""
     fold = np.arange(played.shape[1]) % 2
     best = [int(played[:, fold != half].mean(axis=1).argmax()) for half in (0, 1)]
-    return np.where(fold == 0, played[best[0]], played[best[1]])
+    return np.asarray(np.where(fold == 0, played[best[0]], played[best[1]]))
 
 
 def format_interval(values: Features) -> str:
