@@ -1,9 +1,10 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
     python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior population] [--worlds shipped uniform]
+        [--floor 0.05] [--policies linucb-v2] [--unit 0.01]
 
 `personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
-of personas; every policy of ours logs with a floor of 5 %. All policies meet the same tasks, draws and reactions. Users
+of personas; every policy of ours logs with the same floor. All policies meet the same tasks, draws and reactions. Users
 take turns; after every 200 rewards the population prior is learned anew, as serving does it. The gap closed is
 (policy - random)/(oracle - random) by the exact expected reward, over all decisions, a user's first ten, and their 41st
 to 60th; standard errors are over seeds.
@@ -15,7 +16,7 @@ import argparse
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from bandstand.simulate.run.population import SimulatedPopulation
 from bandstand.simulate.world.persona import PERSONA_SETS, Persona, expand_personas, make_personas
 from bandstand.simulate.world.world import Episode, World
 
+Policies = Mapping[str, Policy]
 Rewards = NDArray[np.float64]  # (seeds, n): the mean over users of every decision's expected reward
 
 USERS, PAST, FLOOR = 14, 50, 0.05
@@ -60,12 +62,12 @@ class Contestant(NamedTuple):
     past: int = 0
 
 
-def catalogue(prior: str = "population") -> Catalogue:
-    """Read what ships, with a floor of 5 %, and again without the population prior (`NAME, alone`) or with one."""
+def catalogue(prior: str = "population", floor: float = FLOOR) -> Catalogue:
+    """Read what ships, with a floor, and again without the population prior (`NAME, alone`) or with one."""
     shipped = tomllib.loads(files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     policies: dict[str, dict[str, object]] = {}
     for name in LEARNERS:
-        definition = shipped["policies"][name] | {"floor": FLOOR}
+        definition = shipped["policies"][name] | {"floor": floor}
         policies |= {name: definition, f"{name}.alone": definition | {"prior": "standard"}}
         policies[f"{name}.shared"] = definition | {"prior": prior}
     return Catalogue.parse(shipped, {"policies": policies})
@@ -86,8 +88,11 @@ def worlds(name: str, count: int, seeds: int, candidates: int = 5) -> Iterator[W
         yield World(personas=personas(name, count, seed), seed=seed, candidates=candidates)
 
 
-def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.float64]:
-    """Let cohorts of users meet a policy one after the other; returns what the last one earned, (users, n)."""
+def play(policy: Policy, cohorts: Sequence[Sequence[Episode]], unit: float = 1.0) -> NDArray[np.float64]:
+    """Let cohorts of users meet a policy one after the other; returns what the last one earned, (users, n).
+
+    It is taught their rewards times ``unit``, as callers send them who count in something else.
+    """
     population = SimulatedPopulation(policy) if policy.learns_prior else None
     earned = np.zeros((0, 0))
     key = (policy.name, policy.schema.name)
@@ -101,7 +106,7 @@ def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.flo
                 prior = None if population is None else population.get_prior(profile.user_id)
                 pick = choose(policy, profile, x, float(episode.policy_draws[step]), prior=prior).pick
                 earned[user, step] = episode.expected_reward[step, pick]
-                profile.apply_reward(step + 1, key, 0.0, x[pick], episode.get_reaction(step, pick).reward, 1.0)
+                profile.apply_reward(step + 1, key, 0.0, x[pick], unit * episode.get_reaction(step, pick).reward, 1.0)
                 if population is not None:
                     population.update(profile.user_id, profile.policies[key].ridge)
             if population is not None:
@@ -109,7 +114,7 @@ def play(policy: Policy, cohorts: Sequence[Sequence[Episode]]) -> NDArray[np.flo
     return earned
 
 
-def rewards(contestants: dict[str, Contestant], drawn: Iterator[World]) -> dict[str, Rewards]:
+def rewards(contestants: dict[str, Contestant], drawn: Iterator[World], unit: float = 1.0) -> dict[str, Rewards]:
     """Let everyone play in every world, beside a random pick and the best one."""
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("random", "oracle", *contestants)}
     for world in drawn:
@@ -120,7 +125,7 @@ def rewards(contestants: dict[str, Contestant], drawn: Iterator[World]) -> dict[
         rows["oracle"].append(np.mean([episode.oracle_reward for episode in new], axis=0))
         for name, (policy, met) in contestants.items():
             cohorts = [past, new] if met and policy.learns_prior else [new]
-            rows[name].append(play(policy, cohorts).mean(axis=0))
+            rows[name].append(play(policy, cohorts, unit).mean(axis=0))
     return {name: np.array(row) for name, row in rows.items()}
 
 
@@ -130,17 +135,18 @@ def gap(played: dict[str, Rewards], name: str, window: slice, above: str = "rand
     return ratio(policy - low, oracle - random)
 
 
-def persona_tables(seeds: int, prior: str, names: Sequence[str]) -> None:
+def persona_tables(
+    policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str], unit: float = 1.0
+) -> None:
     """Print a table for each world: every policy, and what the prior adds."""
-    policies = catalogue(prior).policies
     contestants: dict[str, Contestant] = {}
-    for name in LEARNERS:
+    for name in learners:
         contestants[f"`{name}`, no prior"] = Contestant(policies[f"{name}.alone"])
         contestants[f"`{name}`, prior, no past users"] = Contestant(policies[f"{name}.shared"])
         contestants[f"`{name}`, prior, {PAST} past users"] = Contestant(policies[f"{name}.shared"], PAST)
     contestants |= {f"`{name}`": Contestant(policies[name]) for name in (*CONTRACT, *CONTROLS)}
     for world in names:
-        played = rewards(contestants, worlds(world, PAST + USERS, seeds))
+        played = rewards(contestants, worlds(world, PAST + USERS, seeds), unit)
         print(f"\n#### {world}\n\n| policy | mean reward | gap closed, {' | '.join(WINDOWS)} |")
         print(f"|---|---|{'---|' * len(WINDOWS)}")
         for name, row in played.items():
@@ -151,16 +157,15 @@ def persona_tables(seeds: int, prior: str, names: Sequence[str]) -> None:
                 cells += ["0" if name == "random" else "100 %"] * len(WINDOWS)
             print(f"| {' | '.join(cells)} |")
         print(f"\n| the prior adds | {' | '.join(WINDOWS)} |\n|---|{'---|' * len(WINDOWS)}")
-        for name in LEARNERS:
+        for name in learners:
             for who in ("no past users", f"{PAST} past users"):
                 alone, shared = f"`{name}`, no prior", f"`{name}`, prior, {who}"
                 added = [percent(gap(played, shared, window, alone), sign="+") for window in WINDOWS.values()]
                 print(f"| `{name}`, {who} | {' | '.join(added)} |", flush=True)
 
 
-def few_table(seeds: int, prior: str, names: Sequence[str]) -> None:
+def few_table(policies: Policies, seeds: int, names: Sequence[str]) -> None:
     """Print what the prior adds where hardly anybody is there to learn from."""
-    policies = catalogue(prior).policies
     counts = (1, 2, 4, 6, 9)
     print(f"\n| `linucb-v2`, what the prior adds over all decisions | {' | '.join(f'{n} users' for n in counts)} |")
     print(f"|---|{'---|' * len(counts)}")
@@ -254,11 +259,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24, help="at least 2")
     parser.add_argument("--prior", choices=["population", "auto"], default="population", help="what is learned")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--floor", type=float, default=FLOOR, help="share of uniform picks of our policies")
+    parser.add_argument("--policies", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="those of `personas`")
+    parser.add_argument("--unit", type=float, default=1.0, help="what `personas` multiplies rewards with")
     arguments = parser.parse_args()
-    told = arguments.seeds, arguments.prior, arguments.worlds
+    policies = catalogue(arguments.prior, arguments.floor).policies
+    told = arguments.seeds, arguments.worlds
     tables: dict[str, Callable[[], None]] = {
-        "personas": lambda: persona_tables(*told),
-        "few": lambda: few_table(*told),
+        "personas": lambda: persona_tables(policies, arguments.policies, *told, arguments.unit),
+        "few": lambda: few_table(policies, *told),
         "cost": cost_tables,
     }
     for name in arguments.tables or tables:
