@@ -30,7 +30,8 @@ _NAMED = 5
 _COUNTED_USERS = """SELECT u.uid, u.user_id FROM users AS u WHERE EXISTS (
     SELECT 1 FROM marks AS m WHERE m.uid = u.uid AND m.kind IN ('baseline', 'import')) ORDER BY u.uid"""
 _LIVE_PULLS = """SELECT policy, count(*), coalesce(sum(exploring), 0) FROM decisions
-    WHERE uid = ?1 AND seq > coalesce((SELECT max(seq) FROM moved_events WHERE uid = ?1 AND kind = 'reset'), 0)
+    WHERE seq IN (SELECT seq FROM user_decisions WHERE uid = ?1)
+        AND seq > coalesce((SELECT max(seq) FROM moved_events WHERE uid = ?1 AND kind = 'reset'), 0)
     GROUP BY policy"""
 _NEWEST_RESET = "SELECT coalesce(max(n), 0) FROM moved_events WHERE uid = ? AND kind = 'reset' AND seq <= ?"
 _OWN_FILES = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "users", "lock", "loops")
