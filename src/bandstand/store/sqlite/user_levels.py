@@ -1,10 +1,10 @@
 """The ledger's index by user, in three levels: rows are moved on behind the commits, many at once.
 
-Users of one commit are scattered over the whole index: if it were one, each row would write a page of its own to the log,
-and to the file and its scrub after that, the more so the more users there are. So a row goes into a level of a few
-pages first. Some thousands of them are moved to the next at a time, and some ten thousands to the last, in the order of
-users, so that a page is written for many rows. Each move is a small transaction, and could be the last. The views
-``user_decisions`` and ``user_rewards`` read all three; triggers add and delete what belongs to a row.
+Users of one commit are scattered over the whole index: if it were one, each row would write a page of its own to the
+log, and to the file and its scrub after that, the more so the more users there are. So a row goes into a level of a few
+pages first. A thousand and more of them are moved to the next at a time, and some ten thousands to the last, in the
+order of users, so that a page is written for many rows. Each move is a small transaction, and could be the last. The
+views ``user_decisions`` and ``user_rewards`` read all three; triggers add and delete what belongs to a row.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _EVENTS: Final = ("decisions", "rewards")
 _NEW_ROWS: Final = 1024
 """Operations after which the first level is moved on: it stays at a few pages."""
 _RECENT_ROWS: Final = 65_536
-"""Rows after which the second level is: some 160 pages, and dozens of rows for each page of the last one at a million."""
+"""Rows after which the second level is: some 160 pages, and, at a million, dozens of rows a page of the last one."""
 _BUDGET_S: Final = 0.0015
 """Of one transaction, without its commit."""
 _BATCH: Final = 256
@@ -53,19 +53,19 @@ NEW_LEVELS: Final = tuple(Level(f"user_{events}_new", f"user_{events}_recent") f
 RECENT_LEVELS: Final = tuple(Level(f"user_{events}_recent", f"user_{events}_settled") for events in _EVENTS)
 
 
-def move_rows(
-    connection: sqlite3.Connection, level: Level, after: Place, *, budget_s: float = _BUDGET_S
-) -> tuple[int, Place | None]:
+def move_rows(connection: sqlite3.Connection, level: Level, after: Place) -> tuple[int, Place | None]:
     """Move the rows behind a place in one transaction, in the order of users, until a time has passed.
 
     Returns:
         How many they were, and the place where the next call goes on; ``None`` at the end of the level.
     """
-    find = f"SELECT uid, seq FROM {level.source} WHERE (uid, seq) > (?, ?) ORDER BY uid, seq LIMIT 1 OFFSET {_BATCH - 1}"  # noqa: S608 (constants)
+    find = (
+        f"SELECT uid, seq FROM {level.source} WHERE (uid, seq) > (?, ?) ORDER BY uid, seq LIMIT 1 OFFSET {_BATCH - 1}"  # noqa: S608 (constants)
+    )
     stretch = "WHERE (uid, seq) > (?, ?) AND (uid, seq) <= (?, ?)"
     place: Place | None = after
     moved = 0
-    deadline = time.perf_counter() + budget_s
+    deadline = time.perf_counter() + _BUDGET_S
     with transaction(connection):
         while place is not None:
             last: Place | None = connection.execute(find, place).fetchone()
@@ -86,19 +86,28 @@ def count_recent(connection: sqlite3.Connection) -> int:
     return int(connection.execute(query, (_RECENT_ROWS,)).fetchone()[0])
 
 
+def count_unfound(connection: sqlite3.Connection) -> int:
+    """How many decisions and rewards are not found by their user, or are found and are not there."""
+    faults = 0
+    for events in _EVENTS:
+        by_user = f"SELECT uid, seq FROM user_{events}"  # noqa: S608 (constants)
+        rows = f"SELECT uid, seq FROM {events}"  # noqa: S608 (constants)
+        query = (
+            f"SELECT count(*) FROM ({rows} EXCEPT {by_user}) UNION ALL SELECT count(*) FROM ({by_user} EXCEPT {rows})"  # noqa: S608 (constants)
+        )
+        faults += sum(count for (count,) in connection.execute(query))
+    return faults
+
+
 class UserLevels:
     """Moves the rows of a ledger on, from level to level, in a process that serves.
 
     Args:
         writer: the ledger's.
-        new_rows: operations after which the first level is moved on.
-        recent_rows: rows after which the second one is.
     """
 
-    def __init__(self, writer: Writer, *, new_rows: int = _NEW_ROWS, recent_rows: int = _RECENT_ROWS) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._new_rows = new_rows
-        self._recent_rows = recent_rows
         self._seen = 0  # of the writer's operations
         self._recent: int | None = None  # rows in the second level; unknown before the first move
 
@@ -111,14 +120,14 @@ class UserLevels:
 
     async def move_on(self) -> None:
         """Move on the levels that are full."""
-        if (committed := self._writer.committed) - self._seen < self._new_rows:
+        if (committed := self._writer.committed) - self._seen < _NEW_ROWS:
             return
         self._seen = committed
         if self._recent is None:
             self._recent = await self._writer.call(count_recent, durable=False)
         for level in NEW_LEVELS:
             self._recent += await self._move_level(level)
-        if self._recent >= self._recent_rows:
+        if self._recent >= _RECENT_ROWS:
             self._recent = 0
             for level in RECENT_LEVELS:
                 await self._move_level(level)
