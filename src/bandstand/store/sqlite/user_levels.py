@@ -70,13 +70,23 @@ def move_rows(connection: sqlite3.Connection, level: Level, after: Place) -> tup
         while place is not None:
             last: Place | None = connection.execute(find, place).fetchone()
             bounds = (*place, *(last or _END))
-            copy = f"INSERT INTO {level.target} SELECT uid, seq FROM {level.source} {stretch} ORDER BY uid, seq"  # noqa: S608 (constants)
+            copy = (
+                f"INSERT INTO {level.target} (uid, seq) SELECT uid, seq FROM {level.source} {stretch} ORDER BY uid, seq"  # noqa: S608 (constants)
+            )
             moved += connection.execute(copy, bounds).rowcount
             connection.execute(f"DELETE FROM {level.source} {stretch}", bounds)  # noqa: S608 (constants)
             place = last
             if time.perf_counter() > deadline:
                 break
     return moved, place
+
+
+def fill_levels(connection: sqlite3.Connection) -> None:
+    """Index what was copied into empty tables without triggers; by a sort, into the last level."""
+    with transaction(connection):
+        for events in _EVENTS:
+            copy = f"INSERT INTO user_{events}_settled (uid, seq) SELECT uid, seq FROM {events} ORDER BY uid, seq"  # noqa: S608 (constants)
+            connection.execute(copy)
 
 
 def count_recent(connection: sqlite3.Connection) -> int:

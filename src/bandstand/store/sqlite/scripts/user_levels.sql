@@ -14,8 +14,8 @@ CREATE VIEW user_rewards AS SELECT uid, seq FROM user_rewards_settled
     UNION ALL SELECT uid, seq FROM user_rewards_recent UNION ALL SELECT uid, seq FROM user_rewards_new;
 
 -- From one index to the other in its order: nothing is sorted, and no page is written twice.
-INSERT INTO user_decisions_settled SELECT uid, seq FROM decisions INDEXED BY decisions_by_user ORDER BY uid, seq;
-INSERT INTO user_rewards_settled SELECT uid, seq FROM rewards INDEXED BY rewards_by_user ORDER BY uid, seq;
+INSERT INTO user_decisions_settled (uid, seq) SELECT uid, seq FROM decisions INDEXED BY decisions_by_user ORDER BY uid, seq;
+INSERT INTO user_rewards_settled (uid, seq) SELECT uid, seq FROM rewards INDEXED BY rewards_by_user ORDER BY uid, seq;
 DROP INDEX decisions_by_user;
 DROP INDEX rewards_by_user;
 
