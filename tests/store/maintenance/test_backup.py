@@ -109,7 +109,7 @@ def test_a_directory_without_a_ledger_is_refused(tmp_path: Path) -> None:
 async def test_a_damaged_copy_is_refused_and_removed(tmp_path: Path) -> None:
     await serve_users(tmp_path / "state", *(f"user-{number}" for number in range(40)))
     with ledger_of(tmp_path / "state") as ledger:
-        (root,) = ledger.execute("SELECT rootpage FROM sqlite_master WHERE name = 'decisions_by_user'").fetchone()
+        (root,) = ledger.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rewards_by_decision'").fetchone()
         (size,) = ledger.execute("PRAGMA page_size").fetchone()
     with (tmp_path / "state" / "ledger.db").open("r+b") as file:
         file.seek((root - 1) * size)

@@ -227,7 +227,7 @@ async def test_a_damaged_ledger_is_reported(tmp_path: Path) -> None:
     await serve_users(tmp_path, *(f"user-{number}" for number in range(40)))
     with ledger_of(tmp_path) as ledger:
         root, size = (
-            ledger.execute("SELECT rootpage FROM sqlite_master WHERE name = 'decisions_by_user'").fetchone()[0],
+            ledger.execute("SELECT rootpage FROM sqlite_master WHERE name = 'user_decisions_new'").fetchone()[0],
             8192,
         )
         assert ledger.execute("PRAGMA page_size").fetchone() == (size,)

@@ -34,6 +34,7 @@ from bandstand.store.sqlite.schema import connect, create_tables, find_last_seq,
 from bandstand.store.sqlite.scrub import LedgerFile
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.sweep import Sweeper
+from bandstand.store.sqlite.user_levels import UserLevels
 from bandstand.store.sqlite.wal import WriteAheadLog, truncate_log
 from bandstand.store.sqlite.writer import CommitObserver, Writer
 from bandstand.store.tables.event_rows import INSERT_USER, UserInsert
@@ -134,6 +135,7 @@ class StateDirectory:
             asyncio.create_task(self.users.run_checkpoints(self.options.checkpoint_seconds)),
             asyncio.create_task(self.erasures.run()),
             asyncio.create_task(self._log.run_upkeep()),
+            asyncio.create_task(UserLevels(self._writer).run()),
             *(asyncio.create_task(run()) for run in upkeep),
         ]
         self._state = "ready"
@@ -159,9 +161,9 @@ class StateDirectory:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self._file.scrub_log()  # a process that was killed may have moved these pages; the first write lets them go
+        connection.execute("PRAGMA secure_delete = ON")
         create_tables(connection)
         require_not_moved(connection)
-        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # done beside the writer: see the WriteAheadLog
         self.registry.load(connection)
         self.registry.require_unchanged(connection)

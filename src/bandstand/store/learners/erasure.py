@@ -39,8 +39,10 @@ class PartedPulls(NamedTuple):
     newest: float
 
 
-def _build_sweep(table: str, deletes: Mapping[str, str], key: str = "seq") -> Sweep:
-    find = f"SELECT {key}, 1 FROM {table} WHERE uid = ?1 AND {key} > ?2 AND {key} <= ?3 ORDER BY {key} LIMIT ?4"  # noqa: S608 (constants)
+def _build_sweep(table: str, deletes: Mapping[str, str], key: str = "seq", *, index: str | None = None) -> Sweep:
+    find = (
+        f"SELECT {key}, 1 FROM {index or table} WHERE uid = ?1 AND {key} > ?2 AND {key} <= ?3 ORDER BY {key} LIMIT ?4"  # noqa: S608 (constants)
+    )
     return Sweep(find, {**deletes, table: f"DELETE FROM {table} WHERE {key} = ?"})  # noqa: S608 (constants)
 
 
@@ -56,7 +58,7 @@ _SWEEPS = (
     gains.ERASE_SWEEP,
     arms.ERASE_SWEEP,
     _build_sweep("marks", {}),
-    _build_sweep("rewards", {"keys": _DELETE_KEY}),
+    _build_sweep("rewards", {"keys": _DELETE_KEY}, index="user_rewards"),
     _build_sweep("past_rewards", {"keys": _DELETE_KEY}),
     _build_sweep(
         "decisions",
@@ -67,6 +69,7 @@ _SWEEPS = (
             "decision_ids": "DELETE FROM decision_ids WHERE seq = ?",
             "shadows": "DELETE FROM shadows WHERE decision = ?",
         },
+        index="user_decisions",
     ),
     _build_sweep(
         "judgements",

@@ -10,10 +10,10 @@ import sqlite3
 from bandstand.bandit.profile import Profile
 from bandstand.times import CLOCK_SLACK_S
 
-_TIMES = """SELECT seq, ts FROM decisions WHERE uid = ?1 AND seq > ?2
-    UNION ALL SELECT seq, ts FROM rewards WHERE uid = ?1 AND seq > ?2 ORDER BY seq"""
-_EARLIEST = """SELECT min(ts) FROM (SELECT ts FROM decisions WHERE uid = ?1 AND seq > ?2
-    UNION ALL SELECT ts FROM rewards WHERE uid = ?1 AND seq > ?2)"""
+_TIMES = """SELECT seq, ts FROM decisions WHERE seq IN (SELECT seq FROM user_decisions WHERE uid = ?1 AND seq > ?2)
+    UNION ALL SELECT seq, ts FROM rewards WHERE seq IN (SELECT seq FROM user_rewards WHERE uid = ?1 AND seq > ?2)
+    ORDER BY seq"""
+_EARLIEST = f"SELECT min(ts) FROM ({_TIMES})"  # noqa: S608 (constants)
 
 
 class EventTimes:

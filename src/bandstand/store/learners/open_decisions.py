@@ -15,8 +15,8 @@ MAX_OPEN = 100
 """Decisions of a user that are looked among, the newest: a bound on memory and on the work of a reward."""
 
 _SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id, d.ts FROM (
-        SELECT seq, policy, tip_id, ts FROM decisions
-        WHERE uid = ? AND seq > ? AND seq < ? AND ts > ? ORDER BY seq DESC LIMIT ?
+        SELECT seq, policy, tip_id, ts FROM decisions WHERE ts > ?1 AND seq IN (
+            SELECT seq FROM user_decisions WHERE uid = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5)
     ) AS d JOIN policies AS p ON p.id = d.policy
     WHERE NOT EXISTS (SELECT 1 FROM rewards WHERE decision_seq = d.seq)
       AND NOT EXISTS (SELECT 1 FROM rewards WHERE linked_seq = d.seq) ORDER BY d.seq"""
@@ -119,5 +119,5 @@ class OpenDecisions:
 
 def read_open_decisions(connection: sqlite3.Connection, uid: int, after: float, before: int) -> list[OpenDecision]:
     """A user's decisions without a reward from after a time and before an event number, the oldest first."""
-    values = (uid, first_seq_at(after), before, after, MAX_OPEN)
+    values = (after, uid, first_seq_at(after), before, MAX_OPEN)
     return [OpenDecision(*row) for row in connection.execute(_SELECT_OPEN, values)]

@@ -16,12 +16,13 @@ from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.updates import build_updates, list_learners
 
 _DECISIONS = """SELECT seq, 'decision', policy, ts, exploring FROM decisions
-    WHERE uid = ? AND seq > ? AND seq <= ? ORDER BY seq"""
+    WHERE seq IN (SELECT seq FROM user_decisions WHERE uid = ? AND seq > ? AND seq <= ?) ORDER BY seq"""
 _REWARDS = """SELECT r.seq, iif(v.seq IS NULL, 'reward', 'reward revoked'), r.policy, r.ts, r.value, r.weight,
         r.features, d.body, d.pick
     FROM rewards AS r LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq AND v.seq <= ?3
-    WHERE r.uid = ?1 AND r.seq > ?2 AND r.seq <= ?3 AND r.applied ORDER BY r.seq"""
+    WHERE r.seq IN (SELECT seq FROM user_rewards WHERE uid = ?1 AND seq > ?2 AND seq <= ?3) AND r.applied
+    ORDER BY r.seq"""
 _REVOCATIONS = """SELECT v.seq, 'revocation', r.policy, r.ts, r.value, r.weight, r.features, d.body, d.pick, r.seq
     FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
     LEFT JOIN decisions AS d ON d.seq = coalesce(r.decision_seq, r.linked_seq)

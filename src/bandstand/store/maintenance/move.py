@@ -35,7 +35,8 @@ _COUNTED_USERS = """SELECT u.uid, u.user_id FROM users AS u WHERE EXISTS (
     SELECT 1 FROM marks AS m WHERE m.uid = u.uid AND m.kind IN ('baseline', 'import'))
     OR u.user_id = ? ORDER BY u.uid"""
 _LIVE_PULLS = """SELECT policy, count(*), coalesce(sum(exploring), 0) FROM decisions
-    WHERE uid = ?1 AND seq > coalesce((SELECT max(seq) FROM moved_events WHERE uid = ?1 AND kind = 'reset'), 0)
+    WHERE seq IN (SELECT seq FROM user_decisions WHERE uid = ?1)
+        AND seq > coalesce((SELECT max(seq) FROM moved_events WHERE uid = ?1 AND kind = 'reset'), 0)
     GROUP BY policy"""
 _ALL_PULLS = "SELECT policy, decisions, explores FROM rollups WHERE hour = -1 AND policy > 0 AND ?1 > 0"
 _HAS_SUBJECTS = """SELECT EXISTS (SELECT 1 FROM subjects) AND EXISTS (SELECT 1 FROM users WHERE user_id = ?)"""

@@ -35,6 +35,7 @@ from bandstand.store.postgres.returned_rows import IS_READABLE, RETURNED_TABLES,
 from bandstand.store.postgres.withdrawal import Renumbering, ReturnMark, Withdrawal
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.store.sqlite.ownership import Ownership
+from bandstand.store.sqlite.user_levels import fill_levels
 from bandstand.store.tables.policies import PolicyRegistry
 
 _CHUNK = 5000
@@ -281,6 +282,7 @@ class _Return:
         self._step("index")
         for definition in derived.values():
             await asyncio.to_thread(connection.execute, definition)
+        await asyncio.to_thread(fill_levels, connection)
         parts = int(await self._session.fetchval("SELECT count(*) FROM reward_parts"))
         if parts != rows["reward_parts"]:  # what metrics add up to is of the parts that are there
             connection.executescript(_METRIC_SUMS)

@@ -19,7 +19,7 @@ from bandstand.store.sqlite.ownership import Ownership
 from bandstand.store.sqlite.schema import (
     SCHEMA_VERSION,
     SCRUBBED_KEY,
-    add_empty_tables,
+    add_young_tables,
     connect,
     create_tables,
     find_last_seq,
@@ -121,10 +121,10 @@ def open_owned(
     ownership = Ownership(state_dir)
     try:
         with storage_errors(state_dir), closing(connect(state_dir / _LEDGER)) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
             create_tables(connection)
             if not moving:
                 require_not_moved(connection)
-            connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("DELETE FROM meta WHERE key = ?", (SCRUBBED_KEY,))  # the next service scrubs it all
             erasure.finish_all(connection, Sequence(find_last_seq(connection)), time.time())
@@ -153,7 +153,7 @@ def open_read_only(state_dir: Path, catalogue: Catalogue) -> Iterator[OpenedDire
         if not 0 < version <= SCHEMA_VERSION:
             raise ConfigurationError(f"{path} has format {version}; this version of Bandstand reads {SCHEMA_VERSION}")
         if version < SCHEMA_VERSION:
-            add_empty_tables(connection)
+            add_young_tables(connection)
         registry = PolicyRegistry(catalogue)
         registry.load(connection)
         if changed := registry.find_changed_schemas(connection):

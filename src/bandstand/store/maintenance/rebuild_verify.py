@@ -20,6 +20,7 @@ from bandstand.store.learners.documents import DocumentError
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick, open_read_only
 from bandstand.store.records import Array, to_time
 from bandstand.store.sqlite.errors import get_sqlite_code
+from bandstand.store.sqlite.user_levels import count_unfound
 from bandstand.store.tables import decisions
 
 TOLERANCE = 1e-9
@@ -158,6 +159,8 @@ def verify(state_dir: Path, catalogue: Catalogue, tick: Tick = no_tick) -> Verif
     try:
         with open_read_only(state_dir, catalogue) as state:
             found.damage = [str(row[0]) for row in state.connection.execute("PRAGMA quick_check") if row[0] != "ok"]
+            if unfound := 0 if found.damage else count_unfound(state.connection):
+                found.damage = [f"{unfound} decisions or rewards are not what is found by user"]
             if not found.damage:
                 _compare(state, found, tick)
     except StorageUnavailableError as error:

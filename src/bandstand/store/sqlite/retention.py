@@ -39,7 +39,7 @@ _KEEP_PART_ANSWER = f"""INSERT OR REPLACE INTO past_rewards (seq, uid, policy, v
 _OF_USER = "uid = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
 _TRIM_SWEEPS = (
     Sweep(
-        f"SELECT seq, NOT {_IS_REWARDED.format(cutoff='?3')} FROM decisions AS d WHERE {_OF_USER}",  # noqa: S608 (constants)
+        f"SELECT seq, NOT {_IS_REWARDED.format(cutoff='?3')} FROM user_decisions AS d WHERE {_OF_USER}",  # noqa: S608 (constants)
         {
             "answers": _KEEP_ANSWER.format(key="decision_seq"),
             "rewards": "DELETE FROM rewards WHERE decision_seq = ?",
@@ -53,7 +53,7 @@ _TRIM_SWEEPS = (
         },
     ),
     Sweep(
-        f"SELECT seq, NOT {_IS_REPLAYED.format(cutoff='?3')} FROM rewards AS r WHERE {_OF_USER}",  # noqa: S608 (constants)
+        f"SELECT seq, NOT {_IS_REPLAYED.format(cutoff='?3')} FROM user_rewards AS r WHERE {_OF_USER}",  # noqa: S608 (constants)
         {"answers": _KEEP_ANSWER.format(key="seq"), "rewards": "DELETE FROM rewards WHERE seq = ?"},
     ),
     Sweep(f"SELECT seq, 1 FROM revocations WHERE {_OF_USER}", {"revocations": "DELETE FROM revocations WHERE seq = ?"}),  # noqa: S608 (constants)
@@ -94,8 +94,8 @@ def find_overdue_users(connection: sqlite3.Connection, cutoff: int) -> list[tupl
     """Users with decisions or rewards at or before ``cutoff`` that retention may trim."""
     is_rewarded, is_replayed = _IS_REWARDED.format(cutoff="?1"), _IS_REPLAYED.format(cutoff="?1")
     query = f"""SELECT uid, user_id FROM users AS u WHERE
-        EXISTS (SELECT 1 FROM decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {is_rewarded})
-        OR EXISTS (SELECT 1 FROM rewards AS r WHERE r.uid = u.uid AND NOT {is_replayed}) LIMIT ?2"""  # noqa: S608 (constants)
+        EXISTS (SELECT 1 FROM user_decisions AS d WHERE d.uid = u.uid AND d.seq <= ?1 AND NOT {is_rewarded})
+        OR EXISTS (SELECT 1 FROM user_rewards AS r WHERE r.uid = u.uid AND NOT {is_replayed}) LIMIT ?2"""  # noqa: S608 (constants)
     return connection.execute(query, (cutoff, USERS_PER_ROUND)).fetchall()
 
 

@@ -31,6 +31,7 @@ _SCRIPTS = (
     "gains.sql",
     "arms.sql",
     "reactions.sql",
+    "user_levels.sql",
 )
 """The nth of them brings a ledger from format n - 1 to format n.
 
@@ -42,6 +43,8 @@ _YOUNG_TABLES = {
     "reactions": "seq, action, dwell_ms, ts, name, version, hash",
 }
 """What readers look into, and ledgers of older formats lack."""
+_YOUNG_VIEWS = {"user_decisions": "SELECT uid, seq FROM decisions", "user_rewards": "SELECT uid, seq FROM rewards"}
+"""The same, where older formats have it otherwise."""
 SCHEMA_VERSION = len(_SCRIPTS)
 SCRUBBED_KEY = "scrubbed"
 """In ``meta``: the file is kept free of what SQLite leaves on its pages (:mod:`bandstand.store.sqlite.scrub`)."""
@@ -112,11 +115,13 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM meta WHERE key = ''")  # what can only be read fails here, not at the first event
 
 
-def add_empty_tables(connection: sqlite3.Connection) -> None:
+def add_young_tables(connection: sqlite3.Connection) -> None:
     """Let a reader find nothing where a ledger of an older format lacks a table; the ledger itself is not touched."""
-    for table, columns in _YOUNG_TABLES.items():
-        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone():
-            connection.execute(f"CREATE TEMP TABLE {table} ({columns})")
+    young = {name: f"TABLE {name} ({columns})" for name, columns in _YOUNG_TABLES.items()}
+    young |= {name: f"VIEW {name} AS {query}" for name, query in _YOUNG_VIEWS.items()}
+    for name, definition in young.items():
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
+            connection.execute(f"CREATE TEMP {definition}")
 
 
 def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:

@@ -55,6 +55,9 @@ class Writer:
         log_sync: syncs the connection's log; ``None`` where nothing is to be synced (``DURABILITY=process``).
         max_pending: operations that may wait before new ones are refused.
         observe: told of each commit, on the event loop.
+
+    Attributes:
+        committed: operations in the groups that were committed so far.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Writer:
         max_pending: int,
         observe: CommitObserver | None = None,
     ) -> None:
+        self.committed = 0
         self._connection = connection
         self._log_sync = log_sync
         self._max_pending = max_pending
@@ -242,6 +246,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 (whatever it is, every waiter must hear of it)
             failure = to_storage_error(error)
             return [(operation, None, failure) for operation in group]
+        self.committed += len(group)
         return [(operation, None, None) for operation in group]
 
     def _commit(self, operations: list[WriterOperation]) -> None:

@@ -32,10 +32,12 @@ _ACTIVITY = """SELECT r.hour / ?1 * ?1, p.name, sum(r.decisions), sum(r.explores
     FROM rollups AS r JOIN policies AS p ON p.id = r.policy WHERE r.hour >= ?2 AND r.hour < ?3
     GROUP BY 1, 2 ORDER BY 1, 2"""
 _USER_COLUMNS = f"""uid, user_id,
-    (SELECT ts FROM decisions WHERE uid = users.uid ORDER BY seq DESC LIMIT 1),
-    (SELECT ts FROM rewards WHERE uid = users.uid ORDER BY seq DESC LIMIT 1),
-    (SELECT count(*) FROM (SELECT 1 FROM decisions WHERE uid = users.uid LIMIT {MAX_COUNTED})),
-    (SELECT count(*) FROM (SELECT 1 FROM rewards WHERE uid = users.uid LIMIT {MAX_COUNTED}))"""  # noqa: S608 (a number of ours)
+    (SELECT ts FROM decisions WHERE seq = (
+        SELECT seq FROM user_decisions AS o WHERE o.uid = users.uid ORDER BY seq DESC LIMIT 1)),
+    (SELECT ts FROM rewards WHERE seq = (
+        SELECT seq FROM user_rewards AS o WHERE o.uid = users.uid ORDER BY seq DESC LIMIT 1)),
+    (SELECT count(*) FROM (SELECT 1 FROM user_decisions AS o WHERE o.uid = users.uid LIMIT {MAX_COUNTED})),
+    (SELECT count(*) FROM (SELECT 1 FROM user_rewards AS o WHERE o.uid = users.uid LIMIT {MAX_COUNTED}))"""  # noqa: S608 (a number of ours)
 _USERS_NEWEST_FIRST = f"SELECT {_USER_COLUMNS} FROM users WHERE uid < ? ORDER BY uid DESC LIMIT ?"  # noqa: S608 (constants)
 _USERS_BY_PREFIX = (
     f"SELECT {_USER_COLUMNS} FROM users WHERE user_id >= ?1 AND user_id < ?2 AND user_id > ?3 ORDER BY user_id LIMIT ?4"  # noqa: S608 (constants)
@@ -53,9 +55,10 @@ _DECISIONS = f"""SELECT d.seq, d.nonce, i.decision_id, p.name, d.tip_id, d.score
         coalesce((SELECT max(seq) FROM rewards WHERE decision_seq = d.seq), 0),
         coalesce((SELECT max(seq) FROM rewards WHERE linked_seq = d.seq), 0))
     LEFT JOIN revocations AS v ON v.reward_seq = r.seq
-    WHERE d.uid = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?"""  # noqa: S608 (constants)
-_REWARDS = """SELECT ts, value FROM (SELECT seq, ts, value FROM rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?)
-    ORDER BY seq"""
+    WHERE d.seq IN (SELECT seq FROM user_decisions WHERE uid = ? AND seq < ? ORDER BY seq DESC LIMIT ?)
+    ORDER BY d.seq DESC"""  # noqa: S608 (constants)
+_REWARDS = """SELECT ts, value FROM rewards
+    WHERE seq IN (SELECT seq FROM user_rewards WHERE uid = ? ORDER BY seq DESC LIMIT ?) ORDER BY seq"""
 _TURN = "SELECT query_t, answer_t, query_t1, about FROM turns WHERE judgement = ?"
 _VERDICTS = f"""SELECT {build_id_sql("j")}, v.document ->> 'label', v.document ->> 'tier'
     FROM judgements AS j JOIN verdicts AS v ON v.seq = j.verdict_seq WHERE j.seq IN ({{seqs}})"""  # noqa: S608 (constants)

@@ -31,9 +31,10 @@ _NAMED = """FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     WHERE (s.uid IS NULL OR whom.uid IS NOT NULL)"""
 _DECISION = f"SELECT {_DECISION_COLUMNS} {_NAMED} AND d.seq = ?"
 _HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
-    AND d.uid = (SELECT uid FROM users WHERE user_id = ?1) AND d.seq > coalesce(
-        (SELECT max(seq) FROM marks WHERE uid = d.uid AND kind = 'reset'), 0)
-    ORDER BY d.seq DESC LIMIT ?2"""  # noqa: S608 (constants)
+    AND d.seq IN (SELECT seq FROM user_decisions WHERE uid = ?1 AND seq > coalesce(
+            (SELECT max(seq) FROM marks WHERE uid = ?1 AND kind = 'reset'), 0)
+        ORDER BY seq DESC LIMIT ?2)
+    ORDER BY d.seq DESC"""  # noqa: S608 (constants)
 _SUBJECT_HISTORY = f"""SELECT {_DECISION_COLUMNS} {_NAMED}
     AND d.seq IN (SELECT seq FROM subjects WHERE uid = (SELECT uid FROM users WHERE user_id = ?1)
         ORDER BY seq DESC LIMIT ?2) AND d.seq > coalesce(
@@ -109,7 +110,8 @@ def find_reward_by_key(connection: sqlite3.Connection, registry: PolicyRegistry,
 
 def list_history(connection: sqlite3.Connection, registry: PolicyRegistry, user_id: str, limit: int) -> list[Decision]:
     """The user's newest decisions since the last reset, oldest first."""
-    rows = connection.execute(_HISTORY, (user_id, limit)).fetchall()
+    uid = find_uid(connection, user_id)
+    rows = [] if uid is None else connection.execute(_HISTORY, (uid, limit)).fetchall()
     rows = rows or connection.execute(_SUBJECT_HISTORY, (user_id, limit)).fetchall()
     return [_to_decision(row, registry) for row in reversed(rows)]
 

@@ -157,9 +157,9 @@ _INSERT_LINKED_REWARD = """INSERT INTO rewards (seq, uid, policy, linked_seq, ti
     source, features, body_hash, client, ts) VALUES (:seq, :uid, :policy, ({link}), :tip_id, :value, :weight, :applied,
     :reason, :source, :features, :body_hash, :client, :ts)"""
 _NEWEST_MATCH = f"""SELECT seq FROM (
-        SELECT seq, policy, tip_id FROM decisions
-        WHERE uid = :uid AND seq < :seq AND seq > :after AND ts > :since
-        ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES}
+        SELECT seq, policy, tip_id FROM decisions WHERE ts > :since AND seq IN (
+            SELECT seq FROM user_decisions WHERE uid = :uid AND seq < :seq AND seq > :after
+            ORDER BY seq DESC LIMIT {_MAX_LEGACY_CANDIDATES})
     ) AS recent
     WHERE tip_id = :tip_id
       AND policy IN (SELECT id FROM policies WHERE name = (SELECT name FROM policies WHERE id = :policy))

@@ -181,7 +181,8 @@ def find_last_applied(connection: sqlite3.Connection, judgement: JudgedTurn) -> 
 
 def list_update_times(connection: sqlite3.Connection, user_id: str, since: float) -> list[float]:
     """When the user's turns taught, since a time."""
-    query = """SELECT r.ts FROM rewards AS r WHERE r.uid = (SELECT uid FROM users WHERE user_id = ?) AND r.seq >= ?
+    query = """SELECT r.ts FROM rewards AS r WHERE r.seq IN (
+            SELECT seq FROM user_rewards WHERE uid = (SELECT uid FROM users WHERE user_id = ?) AND seq >= ?)
         AND r.ts >= ? AND r.source = 'judge' AND r.applied ORDER BY r.seq"""
     return [row[0] for row in connection.execute(query, (user_id, first_seq_at(since), since))]
 

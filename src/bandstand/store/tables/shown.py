@@ -31,7 +31,10 @@ _SCAN = f"""SELECT {_COLUMNS} FROM decisions AS d LEFT JOIN users AS u ON u.uid 
     WHERE d.seq < ?1 AND d.seq >= ?2 {{of_user}} ORDER BY d.seq DESC LIMIT ?3"""  # noqa: S608 (constants)
 _SCANS = {
     "all": _SCAN.format(of_user=""),
-    "owner": _SCAN.format(of_user="AND d.uid = ?4"),
+    "owner": _SCAN.format(
+        of_user="""AND d.seq IN (SELECT seq FROM user_decisions
+            WHERE uid = ?4 AND seq < ?1 AND seq >= ?2 ORDER BY seq DESC LIMIT ?3)"""
+    ),
     "subject": f"""SELECT {_COLUMNS} FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq
         LEFT JOIN users AS u ON u.uid = d.uid LEFT JOIN users AS whom ON whom.uid = s.uid
         WHERE s.seq < ?1 AND s.seq >= ?2 AND s.uid = ?4 ORDER BY s.seq DESC LIMIT ?3""",  # noqa: S608 (constants)
