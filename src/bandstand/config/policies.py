@@ -83,8 +83,8 @@ class LearningSettings(BaseModel):
     """How policies learn from all users together."""
 
     prior_refresh_rewards: int | None = make_setting(
-        "New rewards after which a policy's population prior is learned again, if they are at least 5 % of those it knows; "
-        'unset, 200, and under `prior = "auto"` the first, then 15 % more. It takes at most 2 % of a core.',
+        "New rewards after which a policy's population prior is learned again, if they are at least 5 % of those it "
+        'knows; unset, 200, and under `prior = "auto"` the first, then 15 % more. It takes at most 2 % of a core.',
         "a whole number from 1",
         default=None,
         ge=1,

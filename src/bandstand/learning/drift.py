@@ -8,11 +8,11 @@ and what everybody taught is folded again under it. Sums are kept of the memory 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import (
     MAX_USERS,
@@ -89,9 +89,7 @@ class DriftWatcher:
     async def close(self) -> None:
         """Stop looking."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_task(self._task)
             self._task = None
 
     def get_memory(self, policy: Policy) -> Memory:

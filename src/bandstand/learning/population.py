@@ -11,13 +11,13 @@ import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.policies import Policy
@@ -81,9 +81,7 @@ class PopulationPriorRefresher:
         """Stop learning, and keep who was in the reservoirs; the store must still be open."""
         if self._refresh_task is None:
             return
-        self._refresh_task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._refresh_task
+        await cancel_task(self._refresh_task)
         self._refresh_task = None
         async with self._fit_lock:
             for pool in self._pools.values():

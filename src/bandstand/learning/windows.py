@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.errors import BandstandError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
@@ -43,9 +44,7 @@ class WindowCloser:
     async def close(self) -> None:
         """End; what has ended and was not closed is at the next start."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_task(self._task)
 
     async def close_some(self) -> bool:
         """Close a few windows that have ended; returns whether there may be more."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from contextvars import Context
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
@@ -292,10 +293,3 @@ class RunningLoop:
 
 def _build_holdout(settings: Settings) -> Holdout | None:
     return None if settings.holdout is None else Holdout(settings.holdout, settings.holdout_control)
-
-
-async def cancel_task(task: asyncio.Task[None]) -> None:
-    """End a task that nobody waits for."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
