@@ -105,8 +105,8 @@ class AccessSettings(BaseModel):
         default=(),
     )
     read_content: bool = make_setting(
-        "Let keys of the role `read` see contents, raw features and what quotes users' words; if off, only `admin` keys "
-        "do.",
+        "Let keys of the role `read` see contents, raw features and what quotes users' words; if off, only `admin` "
+        "keys do.",
         SWITCH,
         default=True,
     )
