@@ -26,10 +26,10 @@ _NO_DATABASE = {"state_url": "", "state_url_file": ""}
 def demo(
     port: Annotated[str | None, typer.Option(metavar="PORT", help="Overrides PORT, whose default is 8000.")] = None,
 ) -> None:
-    """Serve a scratch deployment while simulated people use it, until Ctrl-C; then forget it all.
+    """Serve a scratch deployment while simulated people use it, until Ctrl-C; then delete it all.
 
-    Open /console in a browser: within a minute every page has something to show. Where API_KEYS is set, the people use
-    the key in BANDSTAND_API_KEY, an admin's.
+    Open /console in a browser: within a minute every page has something to show. If API_KEYS is set, the people use the
+    key in BANDSTAND_API_KEY, which must be an admin's.
     """
     people: list[subprocess.Popen[bytes]] = []
 

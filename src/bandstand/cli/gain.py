@@ -33,10 +33,10 @@ _TARGETS = {"random": "a random pick", "first": "the caller's first"}
 def report(
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="DAY", help="Of decisions from this day on, in UTC: 2026-01-31.")
+        str | None, typer.Option(metavar="DAY", help="Count decisions from this day on, in UTC: 2026-01-31.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Of decisions up to this day.")] = None,
-    days: Annotated[int, typer.Option(min=0, help="How many of the newest days to tell one by one.")] = 14,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Count decisions up to this day.")] = None,
+    days: Annotated[int, typer.Option(min=0, help="How many of the newest days to list one by one.")] = 14,
     picks: Annotated[
         int, typer.Option(min=0, max=1000, help="Rows in each table of what gets picked; 0 for none.")
     ] = 10,
@@ -46,7 +46,7 @@ def report(
 ) -> None:
     """Say whether what is served earns more than random, or than the caller's first candidate, would have.
 
-    Beside a running service too, whose sums it reads; they are a second or two behind.
+    It works beside a running service too, and reads the service's sums, which are a second or two behind.
     """
     # Imported here: the other commands need none of it.
     from bandstand.service.gain import build_gain_report  # noqa: PLC0415

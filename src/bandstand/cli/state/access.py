@@ -24,7 +24,7 @@ from bandstand.store.protocol import Store
 
 Url = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Ask the service running there, such as http://127.0.0.1:8000."),
+    typer.Option(metavar="URL", help="Ask the running service at this address, such as http://127.0.0.1:8000."),
 ]
 ApiKey = Annotated[
     str | None,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 StateDir = Annotated[
     str | None, typer.Option(metavar="PATH", help="The state directory. Overrides STATE_DIR, whose default is state.")
 ]
-LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="In this loop; default if left out.")]
+LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="The loop; `default` if left out.")]
 
 
 class StateLocation(NamedTuple):

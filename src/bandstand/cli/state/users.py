@@ -34,7 +34,7 @@ User = Annotated[
         help="The user's id, as the product sends it; after -- if it begins with a dash.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def reset(
