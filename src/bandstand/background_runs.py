@@ -30,7 +30,7 @@ class RunKind:
 
     Attributes:
         noun: what one is called.
-        unknown: raised where there is none of a number.
+        unknown: raised if there is none of a number.
         build_arguments: the words of the ``bandstand`` command that plays the run of a number.
         environment: of the child, for what no list of processes may show; this process's if ``None``.
     """
@@ -94,7 +94,7 @@ class RunQueue:
         """One run with its summary.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         return self._require(await asyncio.to_thread(self._runs.get, run, self._clock()))
 
@@ -106,7 +106,7 @@ class RunQueue:
         """End a run that waits or is played; one that has ended stays as it is.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         await self.get(run)
         await asyncio.to_thread(self._runs.cancel, run, self._clock())
@@ -117,7 +117,7 @@ class RunQueue:
         """End a run and forget all about it.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         gone = await asyncio.to_thread(self._runs.delete, run)
         self._close_child_input(run)

@@ -18,7 +18,7 @@ _HASH_DIGITS = 16
 
 
 def is_name(name: str) -> bool:
-    """Tell whether ``name`` may name a schema or a policy.
+    """Return whether ``name`` may name a schema or a policy.
 
     >>> is_name("tips-v2"), is_name("Tips"), is_name("../tips")
     (True, False, False)
@@ -75,7 +75,7 @@ def to_configuration_error(faults: Sequence[FieldError]) -> ConfigurationError:
 
 
 class DefinitionTable:
-    """A TOML table being read; a getter that finds a fault notes it and answers with a stand-in, so reading goes on.
+    """A TOML table being read; a getter that finds a fault notes it and answers with a stand-in, so reading continues.
 
     Args:
         entries: the table; anything but a mapping is itself a fault.

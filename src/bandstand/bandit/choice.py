@@ -43,7 +43,7 @@ def choose(
         profile: what the user has taught.
         x: the candidates as the policy's schema encodes them, shape (K, d).
         seed: the decision's own draw, in [0, 1).
-        prior: what was believed of the user before; the policy's own where it is not given.
+        prior: what was believed of the user before; the policy's own if it is not given.
         now: seconds since the epoch, for a policy that forgets.
     """
     believed = _get_posterior(policy, profile, prior or policy.prior, now)
@@ -85,7 +85,7 @@ def choose_batch(
         seeds: the draw of each.
         priors: what was believed of the user of each before.
         now: seconds since the epoch.
-        eligible: of each, equally many candidates that may be picked; all of them where it is not given. The policy
+        eligible: of each, equally many candidates that may be picked; all of them if it is not given. The policy
             decides among these alone; what it thinks of the others is what it would if they had come too.
     """
     posteriors = [_get_posterior(policy, *each, now) for each in zip(profiles, priors, strict=True)]

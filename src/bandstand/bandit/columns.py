@@ -314,7 +314,7 @@ def _read_raw_value(table: DefinitionTable, key: str, kind: FieldType) -> RawVal
 
 
 def _read_vector(table: DefinitionTable, length: int) -> tuple[float, ...]:
-    """Read the default of a vector: zeros where it is not given."""
+    """Read the default of a vector: zeros if it is not given."""
     value = table.read_value("default")
     if value is None:
         return (0.0,) * length

@@ -1,9 +1,9 @@
 """Blocks: a ridge model of its own for each value of one field, such as each arm, inside one state.
 
 A schema with a ``block`` ends every row with a number that tells the row's block. What one block is taught moves its
-own θ alone: the *disjoint* models of Li, Chu, Langford and Schapire 2010, algorithm 1. They are what one model over
-all products of block and feature would learn, in B d² numbers instead of (B d)², and O(d²) arithmetic a reward instead
-of O((B d)²). The sums are stacked, so that all that decays, compares or carries sums goes on as it is.
+own θ alone: the *disjoint* models of Li, Chu, Langford and Schapire 2010, algorithm 1. They are what one model over all
+products of block and feature would learn, in B d² numbers instead of (B d)², and O(d²) arithmetic a reward instead of
+O((B d)²). The sums are stacked, so that all that decays, compares or carries sums continues as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def create_empty_state(x: FloatArray) -> RidgeState:
 
 
 def has_block(x: FloatArray) -> bool:
-    """Tell whether a row x belongs to a block."""
+    """Return whether a row x belongs to a block."""
     return bool(x.size and x[-1] >= BLOCK_MARKER)
 
 

@@ -18,7 +18,7 @@ Indices = NDArray[np.intp]
 
 
 def find_eligible(request: Mapping[str, Any]) -> Indices | None:
-    """Find the candidates of a score request that its ``exclude`` leaves; ``None`` where it leaves all.
+    """Find the candidates of a score request that its ``exclude`` leaves; ``None`` if it leaves all.
 
     Raises:
         InvalidRequestError: an excluded id names no candidate, or none is left.

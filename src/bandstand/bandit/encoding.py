@@ -286,7 +286,7 @@ class Text(Encoding):
 
     @classmethod
     def parse(cls, table: DefinitionTable) -> Self:
-        """Read ``columns``; 64 where it is not given."""
+        """Read ``columns``; 64 if it is not given."""
         if table.read_value("columns") is None:
             return cls(MAX_TEXT_COLUMNS)
         return cls(table.read_integer("columns", minimum=2, maximum=MAX_TEXT_COLUMNS))

@@ -83,7 +83,7 @@ def score_memories(
     """Return the score of each memory, shape (M,); see the module.
 
     Args:
-        histories: the rewards of each user, the oldest first; where there is no time for all, users evenly spread.
+        histories: the rewards of each user, the oldest first; if there is no time for all, users evenly spread.
         prior: what is believed of a user before their first reward, the same under each memory.
         memories: M of them.
         now: seconds since the epoch.
@@ -167,7 +167,7 @@ class MemoryTracker:
         """Compare the memories where a day has begun; return whether another one counts from now on.
 
         Args:
-            prior: what is believed of a user before their first reward, of a block where there are some.
+            prior: what is believed of a user before their first reward, of a block if there are some.
             now: seconds since the epoch.
         """
         day, before = int(now // SECONDS_PER_DAY), self._day

@@ -58,7 +58,7 @@ class Policy(ABC):
     Attributes:
         hash: 16 hex digits over kind, parameters, options and the schema's hash.
         prior: what it believes of a user it has never met, where no rewards have taught it better.
-        prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None where it believes nothing.
+        prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None if it believes nothing.
         learns_prior: whether rewards teach it that; what they taught is kept elsewhere.
         refresh_rewards: new rewards after which that prior is learned again; ``None`` for few at first, then by growth.
         prior_form: what whoever learns the prior must know of the models.

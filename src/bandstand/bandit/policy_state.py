@@ -22,7 +22,7 @@ _EXACTNESS_RATIO = 1e4
 """How much larger sums may have been than what is left of them, if that is to be exact to 1e-9 of its largest entry."""
 
 _TICKS_PER_HALF_LIFE = 128
-"""How often in a half-life a posterior of decaying sums is made anew; its weights are at most 0.6 % too large."""
+"""How often in a half-life a posterior of decaying sums is made again; its weights are at most 0.6 % too large."""
 
 
 class PolicyState:
@@ -83,8 +83,8 @@ class PolicyState:
 
         Args:
             prior: what was believed before the first reward.
-            now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); where
-                it is not given, they stand as they were at the newest reward.
+            now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); if it
+                is not given, they stand as they were at the newest reward.
         """
         if self.ridge is None:
             return prior.to_posterior()
@@ -204,7 +204,7 @@ class PolicyState:
         return max(self.as_of, now // length * length)
 
     def restart(self, since: float) -> None:
-        """Let go of sums that hold nothing from after ``since``, seconds since the epoch."""
+        """Release sums that hold nothing from after ``since``, seconds since the epoch."""
         if since > max(self.since, self.last_updated or 0.0):
             self.ridge, self.since = None, since
             self._posterior = None

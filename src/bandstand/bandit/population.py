@@ -148,7 +148,7 @@ class PopulationPrior:
 def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> int:
     """Return how many steps of EM for each estimate make :meth:`PopulationPrior.fit` take about half a second.
 
-    For many wide models that is not all the way; every step improves the estimate, and the next refresh goes on.
+    For many wide models that is not all the way; every step improves the estimate, and the next refresh continues.
 
     >>> refresh_steps(50, 8), refresh_steps(2000, 8), refresh_steps(2000, 8, share=0.5)
     (1000, 88, 44)

@@ -120,7 +120,7 @@ class Profile:
         self.seq = seq
 
     def restart(self, key: StateKey, since: float) -> None:
-        """Let go of a policy's sums that hold nothing from after ``since``, seconds since the epoch."""
+        """Release a policy's sums that hold nothing from after ``since``, seconds since the epoch."""
         self.policies[key].restart(since)
 
     def apply_reset(self, seq: int) -> None:

@@ -111,7 +111,7 @@ class SentReaction:
 
     Attributes:
         action: what the user did.
-        dwell_ms: milliseconds to the action; ``None`` where that was not sent.
+        dwell_ms: milliseconds to the action; ``None`` if that was not sent.
         ts: when it came, seconds since the epoch.
         table: name of the table.
         version: which of its name.

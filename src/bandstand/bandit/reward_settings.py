@@ -40,7 +40,7 @@ class RewardSettings:
 
     @classmethod
     def parse(cls, entries: object, path: str, faults: list[FieldError]) -> Self:
-        """Read a table; faults are noted, and reading goes on.
+        """Read a table; faults are noted, and reading continues.
 
         Args:
             entries: the table.

@@ -191,7 +191,7 @@ class _Signals:
         self.give_back()
 
     def give_back(self) -> None:
-        """Let signals do what they did before; again does nothing."""
+        """Let signals do what they did before; idempotent."""
         if self._sender < 0:
             return
         signal.set_wakeup_fd(-1)

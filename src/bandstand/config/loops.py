@@ -25,7 +25,7 @@ def get_loop_directory(settings: Settings, name: str) -> Path:
 
 
 def load_loops(settings: Settings) -> dict[str, LoopDefinition]:
-    """Read the loops of the deployment's file, each with its policies and schemas; none where there is no file.
+    """Read the loops of the deployment's file, each with its policies and schemas; none if there is no file.
 
     Raises:
         ConfigurationError: the file cannot be read, or one of them says something wrong.

@@ -1,4 +1,4 @@
-"""The page of a launch: as steps with what each waits for, and hold, go on, roll back."""
+"""The page of a launch: as steps with what each waits for, and hold, continue, roll back."""
 
 import math
 from itertools import zip_longest
@@ -86,7 +86,7 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
 
 
 def _find_obstacle(deployment: ServiceContext, policy: str) -> str | None:
-    """Why a policy cannot be launched now, and what helps; ``None`` where it can."""
+    """Why a policy cannot be launched now, and what helps; ``None`` if it can."""
     if deployment.pinned_by is not None:
         return (
             f"The setting {deployment.pinned_by} says which policy serves whom, and a launch would not be heard. Start"

@@ -22,7 +22,7 @@ class OperationDoc(NamedTuple):
 
     Attributes:
         parameters: name, place (path, query or header) and description of each.
-        example: a body that it takes, as JSON text; ``None`` where it takes none.
+        example: a body that it takes, as JSON text; ``None`` if it takes none.
         answers: status and description of each.
     """
 

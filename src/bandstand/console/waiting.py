@@ -10,13 +10,13 @@ MAX_WAIT_S = 0.1
 
 
 class Patience:
-    """Waits a moment; what takes longer goes on, and whoever asks next finds it done."""
+    """Waits a moment; what takes longer continues, and whoever asks next finds it done."""
 
     def __init__(self) -> None:
         self._going_on = set[asyncio.Task[Any]]()
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work returns or raises; ``None`` where it takes longer."""
+        """What the work returns or raises; ``None`` if it takes longer."""
         task = asyncio.create_task(work)
         done, _ = await asyncio.wait([task], timeout=MAX_WAIT_S)
         if done:

@@ -36,7 +36,7 @@ class PolicyResult(NamedTuple):
     Attributes:
         policy: its name.
         training: in what state it was evaluated, in a few words.
-        rewards: how many taught it before its last decision; None where it was not ours to teach.
+        rewards: how many taught it before its last decision; None if it was not ours to teach.
         result: what the log says.
     """
 

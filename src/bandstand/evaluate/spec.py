@@ -129,7 +129,7 @@ def evaluate_row_parts(spec: EvaluationSpec, path: Path, columns: Columns | None
 
 @contextmanager
 def run_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Run tasks in processes of their own; those that have not begun are let go of where one fails.
+    """Run tasks in processes of their own; those that have not begun are released where one fails.
 
     Raises:
         EvaluationError: one was killed.

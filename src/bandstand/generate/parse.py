@@ -162,7 +162,7 @@ def _parse_draft(item: object, position: int) -> _Draft:
 
 
 def _clean_id(value: str | int | None) -> str:
-    """The model's id, or "" where there is none that ``/score`` would take."""
+    """The model's id, or "" if there is none that ``/score`` would take."""
     tip_id = "" if value is None else str(value).strip()
     return tip_id if len(tip_id) <= MAX_ID_CHARS and tip_id.isprintable() else ""
 

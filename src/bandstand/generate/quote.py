@@ -37,7 +37,7 @@ class QuotedTasks(NamedTuple):
     """Tasks as a prompt may quote them.
 
     Attributes:
-        text: the fenced tasks, one JSON object a line; an empty fence where there are none.
+        text: the fenced tasks, one JSON object a line; an empty fence if there are none.
         left_out: how many tasks did not fit.
         places: by the id that each of those that did is quoted with, where it stands among all. A task has its own id
             there, or, where that is missing, another's too, or unfit to be quoted, one that is made up.

@@ -13,7 +13,7 @@ BASELINE = "v1"
 
 
 class SelectedPrompt(NamedTuple):
-    """A prompt, and the probability with which it was drawn; None where the request named it."""
+    """A prompt, and the probability with which it was drawn; None if the request named it."""
 
     prompt: Prompt
     propensity: float | None

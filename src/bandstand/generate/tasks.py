@@ -67,7 +67,7 @@ def read_task(raw: Mapping[str, object]) -> Task:
 
 
 def task_id(raw: Mapping[str, object]) -> str | None:
-    """A task's id as a text; None where it has none, or one of another type."""
+    """A task's id as a text; None if it has none, or one of another type."""
     value = to_integer(raw.get("id"))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_ID:
         return str(value)

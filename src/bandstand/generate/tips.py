@@ -36,7 +36,7 @@ class GeneratedTip:
         rationale: why, or None.
         source: what wrote it.
         source_id: the id of the task it is about, as the request has it, where that is known and it has one.
-        task: where the task it is about stands among the request's, from 0; None where that is not known.
+        task: where the task it is about stands among the request's, from 0; None if that is not known.
     """
 
     id: str

@@ -102,7 +102,7 @@ class Arbitration:
     """What was decided.
 
     Attributes:
-        intent_id: the intent; None where nothing could be decided.
+        intent_id: the intent; None if nothing could be decided.
         intent_name: its name.
         score: how sure, in [0, 1].
         reasoning: one line for people; never the text of an exception.
@@ -228,7 +228,7 @@ def decided(
 
 
 def undecided(reason: TriggerReason, why: str, duration_ms: float, tokens_used: int = 0) -> Arbitration:
-    """Return the outcome of an LLM that failed: no intent, score 0, and the service goes on.
+    """Return the outcome of an LLM that failed: no intent, score 0, and the service continues.
 
     Args:
         reason: why it was asked.

@@ -29,7 +29,7 @@ def get_calibration_path(state_dir: Path) -> Path:
 
 
 def read_weights(state_dir: Path, taxonomy: Taxonomy) -> Weights | None:
-    """Read the weights that a deployment trained for a taxonomy; None where it trained none.
+    """Read the weights that a deployment trained for a taxonomy; None if it trained none.
 
     Raises:
         ConfigurationError: the file cannot be read, was damaged, or is for other labels.

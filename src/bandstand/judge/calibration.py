@@ -36,7 +36,7 @@ class Calibration:
         taxonomy: the taxonomy's name.
         method: "isotonic": a line through ``points``; "platt": 1/(1 + exp(−a·logit(c) − b)), ``points`` = ((a, b),).
         points: see there.
-        tau: the least threshold with the target precision; None where no threshold reaches it.
+        tau: the least threshold with the target precision; None if no threshold reaches it.
         target_precision: of the negative verdicts above τ.
         examples: how many labelled verdicts it was fitted to.
     """
@@ -97,7 +97,7 @@ class Calibrations:
     entries: tuple[Calibration, ...] = ()
 
     def find(self, judged: Judged) -> Calibration | None:
-        """Return the one for a verdict: of its very tier, model and taxonomy; None where there is none."""
+        """Return the one for a verdict: of its very tier, model and taxonomy; None if there is none."""
         wanted = (judged.tier, judged.model, judged.taxonomy)
         return next((one for one in self.entries if (one.tier, one.model, one.taxonomy) == wanted), None)
 
@@ -178,7 +178,7 @@ def fit_calibration(
 
 
 def pick_tau(negatives: Sequence[tuple[float, bool]], target_precision: float) -> float | None:
-    """Return the least threshold at which the negative verdicts are precise enough; None where there is none.
+    """Return the least threshold at which the negative verdicts are precise enough; None if there is none.
 
     Args:
         negatives: of every verdict that called a turn negative, its confidence and whether the turn is negative.

@@ -20,7 +20,7 @@ class JudgeRegistry:
         self.default = default
 
     def get_judge(self, taxonomy: str | None = None) -> CascadeJudge:
-        """Return the judge of a taxonomy, the default one where none is named.
+        """Return the judge of a taxonomy, the default one if none is named.
 
         Raises:
             InvalidRequestError: there is none.

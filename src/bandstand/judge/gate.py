@@ -23,10 +23,10 @@ class GateResult:
     """What a verdict taught, and by which map, threshold and calibration.
 
     Attributes:
-        reward: in [−1, 1]; 0 where nothing is taught.
+        reward: in [−1, 1]; 0 if nothing is taught.
         should_update: whether the bandit learns from it.
         withheld: why it does not; empty where it does.
-        confidence: the verdict's after calibration; 0 where there is no verdict.
+        confidence: the verdict's after calibration; 0 if there is no verdict.
         mode: "hard" or "soft".
         tau: the threshold in force.
         taxonomy: the taxonomy's name.

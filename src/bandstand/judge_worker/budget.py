@@ -23,7 +23,7 @@ class LedgerBudget:
         store: where reservations are kept.
         caps: of a day.
         clock: seconds since the epoch.
-        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked about turns.
+        compute_bound: the most that a turn can cost; ``None`` if no LLM is ever asked about turns.
         shares: the budget of another ledger, whose caps are for both.
         book: the name of this ledger in it.
         is_shared: whether other processes spend by the same ledgers.
@@ -77,7 +77,7 @@ class LedgerBudget:
             self._daily.exclude(self._book)
 
     async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> Reservation | None:
-        """Set aside the most that a turn can cost, once there is room; ``None`` where the LLM must not be asked."""
+        """Set aside the most that a turn can cost, once there is room; ``None`` if the LLM must not be asked."""
         if self._compute_bound is None:
             return None
         try:
@@ -125,7 +125,7 @@ class LedgerBudget:
             raise
 
     def settle(self, reservation: Reservation | None, usage: TokenUsage) -> Settlement | None:
-        """What a reservation came to; the caller writes it down. ``None`` where nothing was reserved."""
+        """What a reservation came to; the caller writes it down. ``None`` if nothing was reserved."""
         return None if reservation is None else _to_settlement(reservation, self._daily.settle(reservation, usage))
 
     async def record_settlement(self, settlement: Settlement) -> None:

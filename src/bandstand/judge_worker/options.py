@@ -25,7 +25,7 @@ class JudgeOptions:
         default_taxonomy: the one of turns that name none.
         gate: what it makes of verdicts.
         enabled: take turns at all.
-        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked.
+        compute_bound: the most that a turn can cost; ``None`` if no LLM is ever asked.
         caps: what the LLM may cost in a day.
         shares_caps: whether these are for all processes that share the ledger.
         max_concurrent: turns and calls in the process.

@@ -103,7 +103,7 @@ AnswerResult = Judged | ChatReply | ChatError | QuestionFailed | CallCancelled
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question, and the tokens that it cost."""
+    """The result of a question, and the tokens that it cost."""
 
     result: AnswerResult
     usage: TokenUsage

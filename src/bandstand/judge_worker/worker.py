@@ -155,7 +155,7 @@ class JudgeWorker:
     # ── turns that come ───────────────────────────────────────────────────────────────────────────────────────────
 
     def get_taxonomy(self, name: str | None) -> Taxonomy:
-        """The taxonomy of that name, the default one where none is named.
+        """The taxonomy of that name, the default one if none is named.
 
         Raises:
             InvalidRequestError: there is none.

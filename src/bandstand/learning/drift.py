@@ -41,7 +41,7 @@ class MemoryStatus(NamedTuple):
     Attributes:
         policy: its name.
         memory: which rewards count.
-        change: how that came about; None where it never changed.
+        change: how that came about; None if it never changed.
         checked_at: when the memories were last compared, seconds since the epoch; None for not yet.
         scores: what came of it.
     """

@@ -1,7 +1,7 @@
 """A population prior learned from every user of a ledger, in parts: what each user taught, and the fit to all of it.
 
 A running service learns from a sample of bounded size. This reads them all, which the service then takes up at its next
-start as it takes up a prior of its own: it names whom it was learned from, so that an erasure makes it anew.
+start as it takes up a prior of its own: it names whom it was learned from, so that an erasure makes it again.
 """
 
 import hashlib

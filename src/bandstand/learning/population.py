@@ -42,7 +42,7 @@ class PopulationPriorRefresher:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted, at the least; where it is not given, as they grow.
+        refresh_rewards: rewards after which a prior is refitted, at the least; if it is not given, as they grow.
         clock: seconds since the epoch.
     """
 
@@ -141,7 +141,7 @@ class PopulationPriorRefresher:
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
+        """Release a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
@@ -264,7 +264,7 @@ class PopulationPriorRefresher:
         pool.on_disk, pool.changed = members | former, False
 
     def _load_prior(self, pool: PriorPool) -> list[str] | None:
-        """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
+        """Believe the kept prior; returns the users it was learned from, ``None`` if there is no such file."""
         if self._files is None or (document := self._files.load(pool.policy.name)) is None:
             return None
         try:

@@ -1,7 +1,7 @@
 """Windows that end: what silence comes to is taught in the background, a few decisions at a time.
 
 The ledger says which windows have ended; nothing is kept in memory, so that a process that was killed, or that was down
-for a week, goes on where it stopped. However many end at once, the loop is left to others for three quarters of the
+for a week, continues where it stopped. However many end at once, the loop is left to others for three quarters of the
 time.
 """
 

@@ -63,7 +63,7 @@ class EvaluationCalls:
     Args:
         loop: whose they are.
         runs: has them made.
-        log: tells whether there is anything to evaluate.
+        log: returns whether there is anything to evaluate.
         admin: applies what was found.
 
     Attributes:

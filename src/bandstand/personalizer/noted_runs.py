@@ -20,7 +20,7 @@ class NotedRuns:
     Args:
         runs: has them made.
         kind: under which a plan notes what was asked.
-        unknown: the wire's code where there is none of an id.
+        unknown: the wire's code if there is none of an id.
     """
 
     def __init__(self, runs: EvaluationQueue, kind: str, unknown: str) -> None:

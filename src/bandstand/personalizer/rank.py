@@ -171,7 +171,7 @@ def parse_excluded(value: object, place: str) -> frozenset[str]:
 
 
 def parse_boolean(value: object, place: str) -> bool:
-    """True or false; false where nothing is said.
+    """True or false; false if nothing is said.
 
     Raises:
         PersonalizerError: it is neither.

@@ -23,7 +23,7 @@ class DecisionTimes(Protocol):
     async def find_decision_times(
         self, since: float | None = None, until: float | None = None
     ) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
 
 
 class ResourceLog(DecisionTimes, Protocol):
@@ -39,7 +39,7 @@ class ResourceCalls:
     Args:
         loop: whose they are.
         log: its decisions and rewards.
-        model: makes and takes files of what it has learned; ``None`` where its engine has none.
+        model: makes and takes files of what it has learned; ``None`` if its engine has none.
     """
 
     def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ModelFiles | None) -> None:
@@ -87,7 +87,7 @@ class ResourceCalls:
         return request.answer(204)
 
     async def reset_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``DELETE …/model``: everybody's model begins anew."""
+        """``DELETE …/model``: everybody's model begins again."""
         deployment = self._loop.deployment
         for owner in [EVERYBODY] if deployment.has_one_model else await self._list_users():
             await deployment.store.reset(owner, request.inner.client)

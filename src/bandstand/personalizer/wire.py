@@ -33,7 +33,7 @@ class PersonalizerWire:
         metrics: where it counts.
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
-        model: makes and takes files of what the loop has learned; ``None`` where its engine has none.
+        model: makes and takes files of what the loop has learned; ``None`` if its engine has none.
 
     Attributes:
         optimizer: looks for a better policy at times, while somebody runs it.

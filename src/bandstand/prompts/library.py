@@ -153,7 +153,7 @@ class PromptLibrary:
         return cls(prompts, broken)
 
     def get(self, name: str, version: str) -> Prompt | None:
-        """The prompt of that name and version, None where there is none."""
+        """The prompt of that name and version, None if there is none."""
         return self._prompts.get((name, version))
 
     def list_versions(self, name: str) -> tuple[str, ...]:

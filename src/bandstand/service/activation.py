@@ -8,12 +8,12 @@ from bandstand.service.context import ServiceContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationResult:
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: the decision counts as shown; ``reason`` says why not.
         applied: a reward that came before has taught its policy now.
-        reward: what it taught; ``None`` where nothing had come.
+        reward: what it taught; ``None`` if nothing had come.
     """
 
     ok: Literal[True] = True

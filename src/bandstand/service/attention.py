@@ -54,7 +54,7 @@ class AttentionItem:
     Attributes:
         code: what kind, for machines.
         message: what is wrong, one sentence.
-        since: the day from which on, in UTC; ``None`` where that is not known.
+        since: the day from which on, in UTC; ``None`` if that is not known.
         advice: what helps.
     """
 

@@ -69,7 +69,7 @@ class ServiceContext:
         promotion_lock: held by whoever changes the active policy.
         running_experiment: when the experiment began.
         running_holdout: when the holdout began.
-        shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        shadows: looks at decisions; ``None`` if no policy is in the shadow.
         serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
         rewarding: logs rewards together.
@@ -143,7 +143,7 @@ class ServiceContext:
         self._run_shadows(self._list_shadows(self.mode))
 
     async def start(self) -> None:
-        """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
+        """Begin or continue experiment and shadows, and make active what was promoted last; the store must be open.
 
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
@@ -227,7 +227,7 @@ class ServiceContext:
 
         Raises:
             LoopRefusedError: the mode needs a baseline that is not configured, or an experiment runs.
-            OverloadedError, StorageFullError, StorageUnavailableError: the loop goes on as before.
+            OverloadedError, StorageFullError, StorageUnavailableError: the loop continues as before.
         """
         serves_baseline = definition.mode != "online"
         if serves_baseline and self._split is not None:
@@ -283,7 +283,7 @@ class ServiceContext:
         self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior) if policies else None
 
     def _list_shadows(self, mode: LearningMode) -> list[str]:
-        """Who is in the shadow: of an apprentice the active policy too, and nobody where nothing is taught."""
+        """Who is in the shadow: of an apprentice the active policy too, and nobody if nothing is taught."""
         if mode == "logging":
             return []
         return list(dict.fromkeys((*([self.active_policy] if mode == "apprentice" else ()), *self.shadow_policies)))
@@ -309,7 +309,7 @@ class ServiceContext:
         return baseline
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
-        """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.
+        """The policy of that name or alias; if none is named, what the user has: control, arm, or the active one.
 
         Raises:
             UnknownPolicyError: none is configured under that name.

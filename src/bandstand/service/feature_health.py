@@ -216,8 +216,8 @@ class FeatureHealth:
     def merge(self, other: "FeatureHealth") -> None:
         """Take in what another process has counted, of the same catalogue.
 
-        Which names are kept where there are too many, who was looked at, and how open features met their columns, is
-        each process's own.
+        Which names are kept if there are too many, who was looked at, and how open features met their columns, is each
+        process's own.
         """
         self.requests += other.requests
         self.looked_at += other.looked_at

@@ -43,7 +43,7 @@ class TargetGain:
         supported: everything that the target does had a chance; else the log cannot tell.
         verdict: ``more`` or ``less`` where the interval is on one side of 0, supported, and ``expected_ess`` is 30.
         known_in_days: until it is one of these, at the rate of the newest days and if the gain is as it looks now; 0
-            where it is one; ``None`` where that is not within two years, or nothing is known of the rate.
+            where it is one; ``None`` if that is not within two years, or nothing is known of the rate.
         warnings: in words.
     """
 
@@ -98,7 +98,7 @@ class GainReport:
     Attributes:
         sentence: the answer.
         as_of: until when events are in it.
-        all: over everything; ``None`` where no decision has a reward.
+        all: over everything; ``None`` if no decision has a reward.
         policies: by the policy that decided.
         spans: the newest 7, 30 and 90 days, today among them: those with a rewarded decision.
         days: by day, the oldest first.
@@ -165,7 +165,7 @@ def build_gain_report(
 
 
 def build_span(days: Sequence[GainDay], today: int) -> GainSpan | None:
-    """What the sums of some days and policies say together; ``None`` where they are of no decision.
+    """What the sums of some days and policies say together; ``None`` if they are of no decision.
 
     The gain over a target is mean(r − φ): a mean of martingale differences around what was gained in expectation, so
     that its interval holds at every look (:func:`bandstand.bandit.confidence_sequence.compute_half_width`). φ is

@@ -65,7 +65,7 @@ class JudgeRunQueue(RunQueue):
 
     Args:
         runs: where they are kept.
-        state_dir: of the loop, handed to the children, which read its ledger; ``None`` where there is none to read.
+        state_dir: of the loop, handed to the children, which read its ledger; ``None`` if there is none to read.
         clock: seconds since the epoch.
 
     Attributes:

@@ -251,7 +251,7 @@ async def override(
         author: who the verdict is by; the key, where nothing else is known.
 
     Raises:
-        UnknownJudgementError: there is none.
+        UnknownJudgementError: there is no such judgement.
         InvalidRequestError: its taxonomy has no such label.
         RewardPendingError: it is still being judged, or its decision is held by another turn.
         AlreadyRewardedError: its decision has got another reward meanwhile.

@@ -32,7 +32,7 @@ class LoopRegistry:
         """The loop of that name.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
         """
         loop = self._loops.get(name)
         if loop is None:

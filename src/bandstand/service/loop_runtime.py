@@ -26,7 +26,7 @@ class LoopRuntime(Protocol):
         """Commit what was accepted and let go."""
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+        """Release the state, run what needs it for itself on a thread, and take the state up again.
 
         Raises:
             BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
@@ -56,7 +56,7 @@ class LoopPlaces(Protocol):
         """
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Delete the state of a loop; again does nothing."""
+        """Delete the state of a loop; idempotent."""
 
     async def sweep(self) -> None:
         """Finish what a process that died was deleting."""
@@ -68,7 +68,7 @@ class ManagedLoop:
 
     Attributes:
         definition: what it is.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
         changed_at: when it was last changed or made, seconds since the epoch; ``None`` for the default one as it began.
         changed_by: name of the API key that did so.
         runtime: what serves it; ``None`` while nothing does.

@@ -71,7 +71,7 @@ def describe_loop(loops: Loops, name: str) -> LoopDescription:
     """One loop.
 
     Raises:
-        UnknownLoopError: there is none of that name.
+        UnknownLoopError: there is no such loop.
     """
     return LoopDescription(**asdict(build_loop_status(loops.get(name))), changes=list_loop_entries(loops, name))
 

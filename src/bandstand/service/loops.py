@@ -2,8 +2,8 @@
 
 Every loop but the default one has a ledger, documents, priors and a queue of turns of its own: nothing that one learns
 can reach another. Which loops there are is told by events of the default loop's ledger, each logged before what it says
-is done: a process that dies in between is gone on with at the next start. Where several processes share that ledger,
-each follows what the others log there.
+is done: a process that dies in between is continued at the next start. Where several processes share that ledger, each
+follows what the others log there.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ class Loops:
         """The loop of that name.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
         """
         return self._registry.get(name)
 
@@ -193,7 +193,7 @@ class Loops:
         """The loop of that name, though another process made it this moment.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
             StorageUnavailableError: the ledger cannot be read now.
         """
         if name not in self._registry:
@@ -275,7 +275,7 @@ class Loops:
         lost.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             InvalidRequestError: the definition is wrong, or not for this loop.
             LoopRefusedError: it cannot be put into effect, and all is as before.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
@@ -320,10 +320,10 @@ class Loops:
             return change
 
     async def run_closed(self, name: str, work: Callable[[], None]) -> None:
-        """Run what needs a loop's state for itself, on a thread, while the loop has let go of it; requests wait.
+        """Run what needs a loop's state for itself, on a thread, while the loop has released it; requests wait.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             BandstandError: what ``work`` raised, or the loop is not open.
         """
         await asyncio.shield(self._run_closed(name, work))
@@ -340,7 +340,7 @@ class Loops:
         """Delete a loop and all that it holds, for good.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             LoopRefusedError: it is the default one.
             OverloadedError, StorageFullError, StorageUnavailableError: it is there as before.
         """
@@ -355,7 +355,7 @@ class Loops:
             await self._discard(loop)
 
     async def _discard(self, loop: ManagedLoop) -> None:
-        """Let go of a loop that is gone, and of its state."""
+        """Release a loop that is gone, and of its state."""
         async with loop.gate.close():
             await _close(loop, "it was deleted")
             await self._places.discard(loop.name, loop.place)

@@ -39,7 +39,7 @@ class PickGroup:
         share: of all picks.
         rewarded: the picks with a reward that stands.
         mean_reward: of these.
-        difference: to the mean over all other picks; ``None`` where there is none.
+        difference: to the mean over all other picks; ``None`` if there is none.
     """
 
     name: str
@@ -57,7 +57,7 @@ class PickTable:
     Attributes:
         groups: the largest of them, the largest first; of a number all of them, eight at most, in its order.
         distinct: how many there are.
-        others: what the rest have in common, which is nothing; ``None`` where there is no rest.
+        others: what the rest have in common, which is nothing; ``None`` if there is no rest.
     """
 
     groups: Sequence[PickGroup]
@@ -91,10 +91,10 @@ class PickReport:
 
 
 class _Outcomes(NamedTuple):
-    """What came of all picks: arrays of one length.
+    """The result of all picks: arrays of one length.
 
     Attributes:
-        rewards: 0 where there is none.
+        rewards: 0 if there is none.
         is_rewarded: 1 or 0.
         people: numbers of the users from 0 on.
     """
@@ -240,8 +240,8 @@ def _estimate(value: float, terms: Array, outcomes: _Outcomes, rewarded: float) 
     """A value that decisions add terms to, with a normal interval of 95 % where enough of them are ``rewarded``.
 
     The variance is Σ t² · n/(n − 1), once over decisions and once over users, whose terms are added up before: the
-    larger of the two. Users differ lastingly, so that their decisions are no independent ones (Deng, Knoblich and
-    Lu 2018); and where there are few of them, theirs alone would be too small.
+    larger of the two. Users differ lastingly, so that their decisions are no independent ones (Deng, Knoblich and Lu
+    2018); and if there are few of them, theirs alone would be too small.
     """
     squares = []
     of_people = np.bincount(outcomes.people, weights=terms)

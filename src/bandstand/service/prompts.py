@@ -228,7 +228,7 @@ def get_detail(prompts: PromptService, name: str, version: str) -> PromptDetail:
     """One prompt with its text.
 
     Raises:
-        UnknownPromptError: there is none.
+        UnknownPromptError: there is no such prompt.
     """
     prompt = prompts.get(name, version)
     return PromptDetail(

@@ -27,7 +27,7 @@ class AppliedTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReactionRevision:
-    """What came of it, or in a dry run would.
+    """The result of it, or in a dry run would.
 
     Attributes:
         reactions: how many were looked at.

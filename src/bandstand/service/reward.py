@@ -22,12 +22,12 @@ from bandstand.store.records import AcceptedReward, Reward
 
 @dataclass(slots=True)
 class RewardResult:
-    """What came of a reward.
+    """The result of a reward.
 
     Attributes:
         applied: whether it taught its policy; ``reason`` says why not.
         repeated: an earlier reward answers again, for the same request.
-        aggregate: what the decision has taught with it; ``None`` where that is nothing, or this reward alone.
+        aggregate: what the decision has taught with it; ``None`` if that is nothing, or this reward alone.
     """
 
     policy: str

@@ -108,7 +108,7 @@ async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]
     """The decision that a reward request names; ``None`` in the legacy form.
 
     Raises:
-        UnknownDecisionError: there is none of that id.
+        UnknownDecisionError: there is no such decision.
     """
     decision_id = request.get("decision_id")
     if decision_id is None:

@@ -26,7 +26,7 @@ class ScoreResult:
     """The pick, as the caller hears of it.
 
     Attributes:
-        decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
+        decision_id: ``None`` if the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         repeated: an earlier decision answers again, for the same request.
         eligible: places of the candidates that could be picked; ``None`` for all.
@@ -127,7 +127,7 @@ class _ScoreCall(ScoreRequest):
             self.deployment.scoring.submit(self)
 
     def restart(self) -> None:
-        """Begin anew: its user has left memory."""
+        """Begin again: its user has left memory."""
         run(self._load_user())
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
@@ -148,7 +148,7 @@ class _ScoreCall(ScoreRequest):
             self.done(result, None)
 
     def _decide_anew(self) -> None:
-        """Begin anew from what holds now, by the policy that decides now."""
+        """Begin again from what holds now, by the policy that decides now."""
         self.decision = None
         try:
             self.tries = count_try(self.tries)

@@ -202,7 +202,7 @@ async def _load_profile(deployment: ServiceContext, user_id: str) -> Profile:
 async def _find_earlier(
     deployment: ServiceContext, slots: Sequence[_Slot], own_id: str, policy: str | None
 ) -> SlotsResult | None:
-    """The first answer again, where the request reads the same again; ``None`` where there was none.
+    """The first answer again, where the request reads the same again; ``None`` if there was none.
 
     Raises:
         DecisionConflictError: the id names another request.

@@ -55,7 +55,7 @@ class ShadowComparison:
 
 
 async def load_shadow_values(deployment: ServiceContext) -> Mapping[str, ShadowComparison] | None:
-    """Every policy in the shadow, live and estimated, side by side; ``None`` where none is there.
+    """Every policy in the shadow, live and estimated, side by side; ``None`` if none is there.
 
     The sums are of its definition as it is configured, from all the times that it was in the shadow.
     """
@@ -96,7 +96,7 @@ def build_comparison(policy_hash: str, sums: ShadowSums) -> ShadowComparison:
 def _compute_values(
     sums: ShadowSums,
 ) -> tuple[ValueEstimate, ValueEstimate, ValueEstimate | None, ValueEstimate | None]:
-    """*live*, *ips*, *snips* and *gain*; the latter two are ``None`` where no weight is left."""
+    """*live*, *ips*, *snips* and *gain*; the latter two are ``None`` if no weight is left."""
     n = sums.rewarded
     live, ips = sums.r / n, sums.wr / n
     of_live, of_ips = sums.rr - n * live * live, sums.wwrr - n * ips * ips

@@ -60,8 +60,8 @@ class MatchedDecision:
     Attributes:
         held: it was held back and never shown.
         matches: the candidates that fit, the first ten of them.
-        reward: the value of the newest reward; ``None`` where none came.
-        applied: whether it taught, and was not taken back since; ``None`` where none came.
+        reward: the value of the newest reward; ``None`` if none came.
+        applied: whether it taught, and was not taken back since; ``None`` if none came.
         reason: why not.
     """
 
@@ -86,7 +86,7 @@ class DecisionMatches:
     """A page of decisions that fit, newest first.
 
     Attributes:
-        next: the ``before`` of where to look on; ``None`` where there is no further decision to look at.
+        next: the ``before`` of where to look on; ``None`` if there is no further decision to look at.
         searched: how many were looked at for this page.
         reached: when the oldest of these was made; ``None`` for none.
         content_withheld: contents were left out, for the caller may not see them.

@@ -95,7 +95,7 @@ async def undo(deployment: ServiceContext, selection: Selection, client: str, *,
     """Take back the rewards that fit the selection: all of them in one commit, or none.
 
     State is then what it would be had they never come; what was decided meanwhile, caps included, stays decided.
-    Idempotent: what was taken back before is passed over.
+    Idempotent: what was taken back before is skipped.
 
     Args:
         deployment: where.

@@ -54,7 +54,7 @@ class ChatPlan:
         tier: ``rules``, ``local``, ``llm`` or ``auto``.
         gate: ``hard`` or ``soft``.
         tau: the threshold of the hard gate.
-        judge: who exactly, when the run was begun; None where the service judges.
+        judge: who exactly, when the run was begun; None if the service judges.
     """
 
     tier: ChatTier = "local"

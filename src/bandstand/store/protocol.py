@@ -35,7 +35,7 @@ from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
 class MovedError(Exception):
-    """A decision was made from a state that another process has moved; memory has caught up: make it anew."""
+    """A decision was made from a state that another process has moved; memory has caught up: make it again."""
 
 
 class DepartureListener(Protocol):
@@ -45,10 +45,10 @@ class DepartureListener(Protocol):
         """The users of whom something is kept."""
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset."""
+        """Release a user who was reset."""
 
     async def apply_erasure(self, user_id: str) -> int:
-        """Let go of a user who was erased; returns how much was made again without them."""
+        """Release a user who was erased; returns how much was made again without them."""
 
 
 class UserRegister(Protocol):
@@ -243,7 +243,7 @@ class GenerationLog(Protocol):
         """What each prompt came to, in order of first use."""
 
     async def find_origin(self, decision: Decision) -> TipOrigin | None:
-        """The generation that the decision's pick came from; ``None`` where it came from none."""
+        """The generation that the decision's pick came from; ``None`` if it came from none."""
 
 
 class DeploymentLog(Protocol):
@@ -260,7 +260,7 @@ class DeploymentLog(Protocol):
         """Every change of the active policy, the oldest first."""
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on.
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues.
 
         Returns:
             Its beginning, which an earlier start may have been; ``None`` for no experiment.
@@ -295,7 +295,7 @@ class DeploymentLog(Protocol):
         """What policies in the shadow would have done with a decision."""
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
 
     async def load_policy_totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
@@ -329,7 +329,7 @@ class LoopLog(Protocol):
         """Every change of a loop, the oldest first."""
 
     async def note_erasure(self, user_id: str, client: str) -> None:
-        """Log, synced, that a user is being erased in every loop, so that it is gone on with after a crash."""
+        """Log, synced, that a user is being erased in every loop, so that it is continued after a crash."""
 
     async def list_erasure_notes(self) -> list[tuple[str, str]]:
         """The users of whom that is so, each with the name of the API key that asked for it."""

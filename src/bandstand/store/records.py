@@ -90,7 +90,7 @@ class RewardPart:
 
     Attributes:
         value: what this part comes to.
-        reason: why it does not count; ``None`` where it does.
+        reason: why it does not count; ``None`` if it does.
         taught: what the decision had taught after it; ``None`` for nothing.
         metrics: JSON, as sent.
         formula: hash of the formula that made the value of the metrics.
@@ -110,12 +110,12 @@ class Reward:
     Attributes:
         value: what was given, in [-1, 1]; ``applied`` says whether it taught, ``reason`` why not.
         decision_seq: the decision it names; ``None`` in the legacy form, which only *links* to one.
-        features: the legacy form's raw context and features; ``None`` where the decision holds them.
+        features: the legacy form's raw context and features; ``None`` if the decision holds them.
         body_hash: of the request, to tell a retry from a contradiction.
         shadow_updates: policies in the shadow, which learn from it too, each from its own features of the candidate.
-        settings: how it joins other rewards of its decision; ``None`` where a decision is rewarded once.
+        settings: how it joins other rewards of its decision; ``None`` if a decision is rewarded once.
         reaction: what was sent, where that was no number.
-        part: what was given, where that is not all that its decision is taught.
+        part: what was given, if that is not all that its decision is taught.
     """
 
     user_id: str
@@ -150,7 +150,7 @@ class Decision:
         pick: index of the picked candidate.
         seed: the uniform draw in [0, 1) that picked it; below ``floor`` it explored.
         body: the request as it came (raw context and candidates).
-        request: the same as it was read, as long as it is not logged; ``None`` where nobody holds it.
+        request: the same as it was read, as long as it is not logged; ``None`` if nobody holds it.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
@@ -260,5 +260,5 @@ class StoreStatus:
     quarantined: int = 0
     last_error: str | None = None
     disk_is_full: bool = False
-    disk_free: int | None = None  # bytes; None where the ledger is on no disk of ours
+    disk_free: int | None = None  # bytes; None if the ledger is on no disk of ours
     details: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ class ReportRows(NamedTuple):
     Attributes:
         gains: by day and policy.
         splits: what came of the users of each split that runs, and since when; by its kind.
-        picks: the newest; ``None`` where nobody asked.
+        picks: the newest; ``None`` if nobody asked.
     """
 
     gains: GainSums

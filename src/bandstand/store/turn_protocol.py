@@ -19,7 +19,7 @@ TEACHING_WINDOW_S = 3600.0
 """Seconds in which one user's turns may teach so much and no more."""
 
 AllowUpdate = Callable[[Sequence[float] | None], bool]
-"""Whether one more turn of a user may teach, given when turns of theirs have lately; ``None`` where no other process
+"""Whether one more turn of a user may teach, given when turns of theirs have lately; ``None`` if no other process
 could have had one teach."""
 
 
@@ -100,7 +100,7 @@ class JudgementLog(Protocol):
             allow_update: asked last, before a reward that would teach is submitted.
 
         Returns:
-            What became of it; ``None`` where its user has been erased.
+            What became of it; ``None`` if its user has been erased.
 
         Raises:
             AlreadyRewardedError: it would teach, and its decision has got another reward meanwhile.
@@ -113,11 +113,11 @@ class JudgementLog(Protocol):
         """The judgement of that id.
 
         Raises:
-            UnknownJudgementError: there is none.
+            UnknownJudgementError: there is no such judgement.
         """
 
     async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
-        """The newest turn that was taken as the decision's reward; ``None`` where none was."""
+        """The newest turn that was taken as the decision's reward; ``None`` if none was."""
 
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""

@@ -53,8 +53,8 @@ class Engine:
     Attributes:
         store: the ledger, and the users in memory.
         sight: what the console looks into.
-        prior_files: where learned priors are kept; ``None`` where each process learns its own anew.
-        directory: what holds the ledger; ``None`` where none does.
+        prior_files: where learned priors are kept; ``None`` if each process learns its own again.
+        directory: what holds the ledger; ``None`` if none does.
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
         environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
@@ -83,7 +83,7 @@ def build_engine(
         catalogue: the loop's policies and schemas.
         observe: told of each commit.
         definition: the loop; the default one if left out.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
 
     Raises:
         ConfigurationError: the settings do not go together, or the engine is not installed.

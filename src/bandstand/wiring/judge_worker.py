@@ -124,7 +124,7 @@ def build_environment(settings: Settings) -> dict[str, str]:
 
 
 def _build_turn_bound(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> TurnBound | None:
-    """The most that a turn can cost, each request of it as often as the client tries; None where no LLM is asked."""
+    """The most that a turn can cost, each request of it as often as the client tries; None if no LLM is asked."""
     if llm_host(settings) is None:
         return None
     prompts = {name: load_judge_prompt(settings, _get_prompt_version(name, settings)) for name in taxonomies}

@@ -36,7 +36,7 @@ class DirectoryPlaces(LoopPlaces):
         return None
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Delete the directory of a loop; again does nothing."""
+        """Delete the directory of a loop; idempotent."""
         del place
         await asyncio.to_thread(self._directories.discard, name)
 
@@ -68,7 +68,7 @@ class SchemaPlaces(LoopPlaces):
         return self._schemas.build_name(name)
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Drop the schema of a loop, whichever process deleted it; again does nothing."""
+        """Drop the schema of a loop, whichever process deleted it; idempotent."""
         await asyncio.to_thread(self._directories.discard, place or name)
         if place is not None:
             await self._schemas.drop(place)

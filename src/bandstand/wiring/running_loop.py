@@ -60,7 +60,7 @@ class SharedParts:
 
     Attributes:
         settings: the deployment's.
-        generator: writes tips; ``None`` where they are made without a model.
+        generator: writes tips; ``None`` if they are made without a model.
         default: the default loop, once it is made.
         opinions: gives opinions, in no loop.
     """
@@ -78,7 +78,7 @@ class RunningLoop:
         shared: what it has in common with the others; the default loop is made first.
         definition: what it is.
         catalogue: its policies and schemas.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
 
     Attributes:
         deployment: its policies, its store, its clock.
@@ -168,7 +168,7 @@ class RunningLoop:
         await self._opened.aclose()
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+        """Release the state, run what needs it for itself on a thread, and take the state up again.
 
         Raises:
             BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.

@@ -142,7 +142,7 @@ class Access:
         return key is not None and key.role == "admin"
 
     def find_bound_loop(self, headers: Headers) -> str | None:
-        """The loop that the caller's key is bound to; ``None`` where it is bound to none, or is none of ours."""
+        """The loop that the caller's key is bound to; ``None`` if it is bound to none, or is none of ours."""
         key = self._find_key(headers) if self.binds_keys else None
         return None if key is None else key.loop
 

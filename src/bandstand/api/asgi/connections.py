@@ -109,7 +109,7 @@ class ConnectionWatch:
         return len(self._deadlines)
 
     def admit(self, connection: WatchedConnection, connections: Iterable[WatchedConnection], count: int) -> None:
-        """Take a new connection, which has sent nothing so far; make room for it where there is none.
+        """Take a new connection, which has sent nothing so far; make room for it if there is none.
 
         Args:
             connection: the new one.

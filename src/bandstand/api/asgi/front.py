@@ -78,8 +78,8 @@ class FrontController:
         loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
-        mounts: the way to other loops; ``None`` where there are none.
-        gate: counts who is inside; ``None`` where ``mounts`` of another do.
+        mounts: the way to other loops; ``None`` if there are none.
+        gate: counts who is inside; ``None`` if ``mounts`` of another do.
         foreign: another wire under a path of its own.
         find_hot_target: what a request target names, if that is hot; those that come again and again are remembered.
         gathering: where a server that parses hot requests itself has them begin.
@@ -197,7 +197,7 @@ class FrontController:
                 self._begin(call, begin, body)
 
     def _admit(self, call: HotCall) -> _BoundHandler | None:
-        """What begins a call of this loop; ``None`` where it was refused, and answered."""
+        """What begins a call of this loop; ``None`` if it was refused, and answered."""
         call.started = perf_counter()
         call.request_id = self._resolve_request_id(call.headers)
         _, name, *rest = call.path.split("/")

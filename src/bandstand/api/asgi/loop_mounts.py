@@ -49,7 +49,7 @@ class LoopMounts:
         Raises:
             ForbiddenError: the key is bound to another loop.
             UnauthorizedError: a stranger asks for a loop that there is not.
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             StorageUnavailableError: it is not open, or it cannot be found out whether there is one.
         """
         name, inner = self._resolve(path, headers)

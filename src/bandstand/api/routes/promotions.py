@@ -44,7 +44,7 @@ def build_promotions_router(deployment: ServiceContext) -> APIRouter:
 
     @routes.post("/policies/{policy:id}/launch/{action}", response_model=Launch, openapi_extra=_CHANGES)
     async def act_on_launch(request: Request, policy: str, action: HandAction) -> LaunchStatus:
-        """By hand: hold it where it is, let it go on, go to the next step, go back, or cancel."""
+        """By hand: hold it where it is, let it continue, go to the next step, go back, or cancel."""
         return await launch.act_on_launch(deployment, policy, action, get_client(request))
 
     return routes

@@ -52,7 +52,7 @@ class ScoreResponse(AnswerBody):
 
 
 class RewardResponse(AnswerBody):
-    """What came of a reward."""
+    """The result of a reward."""
 
     ok: Literal[True]
     policy: str = Field(description="The policy it belongs to")
@@ -66,7 +66,7 @@ class RewardResponse(AnswerBody):
 
 
 class Activated(AnswerBody):
-    """What came of an activation."""
+    """The result of an activation."""
 
     ok: Literal[True]
     decision_id: str

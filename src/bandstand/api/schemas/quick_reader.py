@@ -14,10 +14,10 @@ import msgspec
 from typing_extensions import TypedDict
 
 QuickReader = Callable[[bytes], dict[str, Any] | None]
-"""From a body to its request; ``None`` where pydantic is to read it."""
+"""From a body to its request; ``None`` if pydantic is to read it."""
 
 _MAX_BRACKETS = 100
-"""So many nest less deep than pydantic takes (200); where there are more it is looked how deep they are."""
+"""So many nest less deep than pydantic takes (200); if there are more it is looked how deep they are."""
 _MAX_DEPTH = 8
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
 _MAX_DIGITS = 4300
@@ -60,7 +60,7 @@ def build_quick_reader(schema: Mapping[str, Any]) -> QuickReader:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether values may be nested too deep to be passed over; each round here takes away the innermost ones."""
+    """Whether values may be nested too deep to be skipped; each round here takes away the innermost ones."""
     if body.count(b"{") + body.count(b"[") <= _MAX_BRACKETS:
         return False
     brackets = body.translate(None, _ALL_BUT_BRACKETS)
@@ -70,7 +70,7 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _may_be_long(body: bytes) -> bool:
-    """Whether a number may have more digits than are passed over here."""
+    """Whether a number may have more digits than are skipped here."""
     return len(body) > _MAX_DIGITS and len(body.translate(None, _ALL_BUT_DIGITS)) > _MAX_DIGITS
 
 

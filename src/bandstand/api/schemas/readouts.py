@@ -9,7 +9,7 @@ from bandstand.api.schemas.values import Valued
 
 
 class ArmResult(AnswerBody):
-    """What came of one arm's users."""
+    """The result of one arm's users."""
 
     users: int = Field(description="With a decision")
     decisions: int

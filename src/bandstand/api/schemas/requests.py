@@ -110,7 +110,7 @@ class RequestBody:
         name: of its schema in OpenAPI.
         adapter: its validator.
         examples: whole requests by name, as OpenAPI has them.
-        is_sound: whether a request that fits its JSON Schema is valid; of bodies that are read all day. ``None`` where
+        is_sound: whether a request that fits its JSON Schema is valid; of bodies that are read all day. ``None`` if
             pydantic reads every one.
     """
 

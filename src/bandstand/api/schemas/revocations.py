@@ -24,7 +24,7 @@ REVOCATION_EXAMPLES: dict[str, Any] = {
 class RevocationRequest(TypedDict):
     """Which rewards are taken back: those that fit everything given, and something must be."""
 
-    # A field that is not known is refused: one that was meant to narrow the choice must not be passed over.
+    # A field that is not known is refused: one that was meant to narrow the choice must not be skipped.
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]  # pydantic's documented hook
 
     decision_id: NotRequired[Id]

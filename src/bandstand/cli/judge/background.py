@@ -95,7 +95,7 @@ class _SupervisedRun:
             raise JudgeRunStoppedError("stopped by the service")
 
     def require_wanted(self) -> None:
-        """Refuse to go on where the run was cancelled, deleted or left by its service.
+        """Refuse to continue where the run was cancelled, deleted or left by its service.
 
         Raises:
             JudgeRunStoppedError: it was.
@@ -133,7 +133,7 @@ class _SupervisedRun:
 
 
 def _learn(plan: JudgeRunPlan, location: StateLocation, supervised: _SupervisedRun) -> dict[str, Any] | None:
-    """The report of what was learned; None where the run was stopped."""
+    """The report of what was learned; None if the run was stopped."""
     # The judge's process and what it has learned are the service's, whichever of its loops the labels are of.
     outer = LoopDirectories.find_outer(location.directory.absolute())
     settings = read_settings(state_dir=str(outer or location.directory))

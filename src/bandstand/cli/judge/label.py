@@ -67,7 +67,7 @@ def get_output_path(file: Path) -> Path:
 async def label_file(file: Path, output: Path, judge: Tier, gate: Gate) -> dict[str, Any]:
     """Judge every turn of a file and write each as a line of JSON: the record, its turn, and the verdict beside it.
 
-    What an earlier run wrote is kept, but for failures that may pass; a line that it was killed in is written anew.
+    What an earlier run wrote is kept, but for failures that may pass; a line that it was killed in is written again.
 
     Returns:
         How many turns there are, how many were judged now, and the verdicts by label and by reason for none.

@@ -128,8 +128,8 @@ def simulate(  # noqa: PLR0913 (each is a flag)
 ) -> None:
     """Let policies play side by side against personas whose true rewards are known.
 
-    All policies meet the same users, tasks, draws and reactions. Ctrl-C keeps what is done; --resume goes on. Runs are
-    kept in simulations.db of the state directory, which may be in use by a service.
+    All policies meet the same users, tasks, draws and reactions. Ctrl-C keeps what is done; --resume continues. Runs
+    are kept in simulations.db of the state directory, which may be in use by a service.
     """
     # Imported here: the other commands need none of it.
     from bandstand.cli.simulate.chat_judge import build_chat_plan  # noqa: PLC0415

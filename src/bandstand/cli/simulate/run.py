@@ -89,7 +89,7 @@ def resume_run(context: RunContext, name: str, *, supervised: bool) -> RunHandle
     """Find a run by its number, or the ``last`` one, and take it.
 
     Raises:
-        UnknownRunError: there is none.
+        UnknownRunError: there is no such run.
         RunBusyError: somebody plays it.
         ConfigurationError: its policies are defined otherwise now.
     """

@@ -1,4 +1,4 @@
-"""A simulation's result for a person: who earned what, overall and as users' decisions go on."""
+"""A simulation's result for a person: who earned what, overall and as users' decisions continue."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -178,7 +178,7 @@ def import_(  # noqa: PLR0913 (each is a flag)
             incoming = exporting.read_lines(file)
         directory = location.directory
         if dry_run and not (directory / "ledger.db").exists():
-            directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made where none is
+            directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made if none is
         opened = stack.enter_context(open_owned(directory, location.catalogue, new=True))
         steps = stack.enter_context(show_progress("users"))
         result = import_states(

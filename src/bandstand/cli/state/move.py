@@ -43,7 +43,7 @@ def move(
 ) -> None:
     """Move a ledger into an empty schema of a PostgreSQL, or back into a directory; compare, then close the old one.
 
-    Services must be stopped. If it is cut short, run it again: it begins anew. Until all is compared, the old ledger
+    Services must be stopped. If it is cut short, run it again: it begins again. Until all is compared, the old ledger
     stays as it was; nothing is deleted there.
     """
     is_url = {name: value is not None and value.startswith(_SCHEMES) for name, value in (("from", source), ("to", to))}

@@ -41,7 +41,7 @@ class LogEvaluationResult:
         rewarded: those that got a reward.
         logged_mean: mean reward of what was logged, over the decisions that count.
         logged_stderr: its standard error.
-        supported_share: the share of the policy's picks that the logger could have made; None where unknown.
+        supported_share: the share of the policy's picks that the logger could have made; None if unknown.
         warnings: reasons to doubt the estimates.
         curve: how SNIPS moved as the log went on.
         weights: decisions that count by importance weight, in ``WEIGHT_BINS``.

@@ -83,7 +83,7 @@ class Columns:
         return cls()
 
     def is_row_log(self, header: Header) -> bool:
-        """Tell whether a file with these columns holds the target policy's probabilities."""
+        """Return whether a file with these columns holds the target policy's probabilities."""
         return bool(_find_columns(self.target, header)[0])
 
     @classmethod

@@ -47,7 +47,7 @@ class DecisionFile:
 
     @classmethod
     def open(cls, path: Path, form: str | None = None) -> Self | None:
-        """Open a file or a folder as decisions; None where it holds none.
+        """Open a file or a folder as decisions; None if it holds none.
 
         Args:
             path: where it is.

@@ -95,7 +95,7 @@ class EventFiles:
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
-        """Open a file, a folder or a pattern as an exported log; None where its first file is none.
+        """Open a file, a folder or a pattern as an exported log; None if its first file is none.
 
         Raises:
             EvaluationError: a file is damaged, of another form or ledger, or of a day that another one has too.

@@ -51,7 +51,7 @@ class PlannedPolicy(NamedTuple):
     Attributes:
         name: what it is called.
         definition: hash of its definition and its schema; empty where its probabilities stand in the file.
-        schema: what it reads; None where it believes nothing.
+        schema: what it reads; None if it believes nothing.
     """
 
     name: str

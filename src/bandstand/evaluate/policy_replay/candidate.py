@@ -28,11 +28,11 @@ class CandidatePolicy:
     folds them again where others do, as serving does.
 
     A policy that learns its prior learns it from the same users, as serving does; where ``refresh_rewards`` is given,
-    after so many of their rewards, or a tenth more than before where that is more.
+    after so many of their rewards, or a tenth more than before if that is more.
 
     Args:
         policy: what decides.
-        refresh_rewards: new rewards after which its prior is fitted again; where it is not given, as they grow.
+        refresh_rewards: new rewards after which its prior is fitted again; if it is not given, as they grow.
     """
 
     def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Configured policies over a log of decisions: what each would have done, learning as the log goes on.
+"""Configured policies over a log of decisions: what each would have done, learning as the log continues.
 
 At every decision a candidate policy is asked for its distribution under what the rewards logged *before* it have taught
 it about the user; a reward teaches when it arrived, in its features and with its weight, whoever made the decision. So
@@ -49,7 +49,7 @@ class LogSummary:
     """What a log holds.
 
     Attributes:
-        first: the earliest time of a decision, seconds since the epoch; None where there is none.
+        first: the earliest time of a decision, seconds since the epoch; None if there is none.
         last: the latest.
         logging_policies: by name of the policy that decided.
         users: who was decided for.

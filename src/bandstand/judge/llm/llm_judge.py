@@ -40,7 +40,7 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
 """By the code of a client's error; any other is told apart by its attributes."""
 
 CostFunction = Callable[[int, int], float | None]
-"""From tokens read and written to US dollars; None where the model has no price."""
+"""From tokens read and written to US dollars; None if the model has no price."""
 
 
 def get_unknown_cost(_prompt_tokens: int, _completion_tokens: int) -> float | None:

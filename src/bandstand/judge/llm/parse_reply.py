@@ -138,7 +138,7 @@ def find_label_probability(
         token_probabilities: each token of the reply with its probability, where the provider says so.
 
     Returns:
-        The probability, in [0, 1]; None where it cannot be told.
+        The probability, in [0, 1]; None if it cannot be told.
     """
     if not token_probabilities or "".join(token for token, _ in token_probabilities) != text:
         return None

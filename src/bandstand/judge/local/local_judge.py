@@ -42,7 +42,7 @@ class Evidence(NamedTuple):
     """What rules and text model each say of a turn, as the arbiter compares them.
 
     Attributes:
-        rule: the rule that counts, by its label; None where none fires.
+        rule: the rule that counts, by its label; None if none fires.
         semantic: every label with the text model's probability, best first.
         verdict: what the two make of it together.
     """
@@ -179,7 +179,7 @@ class Local:
         return expert
 
     def _is_overtaken(self, normalised: NormalisedTurn, match: RuleMatch) -> bool:
-        """Tell whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
+        """Return whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
         decisive = normalised.scope.decisive
         takes_stand = self.taxonomy.label(match.label).polarity != "other"
         return match.rank == _OVERTAKEN_RANK and takes_stand and bool(decisive) and "?" not in decisive

@@ -8,7 +8,7 @@ from bandstand.judge.verdict import Unscored, UnscoredReason
 
 
 def has_signal(turn: CutTurn) -> bool:
-    """Tell whether a message says anything: not where it is empty, or nothing but emoji of no known meaning.
+    """Return whether a message says anything: not where it is empty, or nothing but emoji of no known meaning.
 
     >>> has_signal(CutTurn("", "", " … ")), has_signal(CutTurn("", "", "🧶")), has_signal(CutTurn("", "", "👎"))
     (False, False, True)

@@ -58,7 +58,7 @@ class _Cues:
 
 
 def may_shift(turn: NormalisedTurn) -> bool:
-    """Tell whether the form of a message alone leaves room for a shift, before any of its words is looked up."""
+    """Return whether the form of a message alone leaves room for a shift, before any of its words is looked up."""
     asks = "?" in turn.tokens
     most = WEIGHTS["bias"] + WEIGHTS["names a new subject"]
     most += WEIGHTS["is long"] * min(len(turn.tokens), _LONG) / _LONG
@@ -105,7 +105,7 @@ def compute_shift_features(turn: NormalisedTurn) -> dict[str, float]:
 
 
 def is_stop_word(word: str) -> bool:
-    """Tell whether a word says nothing about what is talked about."""
+    """Return whether a word says nothing about what is talked about."""
     return word in _load_cues().stop_words
 
 
@@ -138,7 +138,7 @@ def _find_subjects(text: str) -> set[str]:
 
 
 def _has_opening(tokens: tuple[str, ...]) -> bool:
-    """Tell whether a sentence begins as people begin a subject, one word before it allowed."""
+    """Return whether a sentence begins as people begin a subject, one word before it allowed."""
     openings = _load_cues().openings
     for start in (0, 1):
         for length in range(1, _MAX_OPENING + 1):

@@ -53,7 +53,7 @@ async def evaluate_training(
         progress: called after each turn of a part, with how many of it are done.
 
     Returns:
-        The outcomes in the rows' order; None where the other parts are too few to train with.
+        The outcomes in the rows' order; None if the other parts are too few to train with.
     """
     outcomes: list[JudgedRow] = []
     for part in range(FOLDS):
@@ -81,7 +81,7 @@ def evaluate_calibration(
         fit: makes a calibration of verdicts beside the truth.
 
     Returns:
-        The outcomes in order; None where the other parts are too few to fit to.
+        The outcomes in order; None if the other parts are too few to fit to.
     """
     calibrated: list[JudgedRow] = []
     for part in range(FOLDS):

@@ -213,7 +213,7 @@ def _compute_shift_metrics(pairs: Sequence[tuple[bool, str]]) -> dict[str, Any]:
 
 
 def _is_correct(row: LabelledTurn, verdict: Verdict, taxonomy: Taxonomy) -> bool | None:
-    """Compare labels where the true one is known, else polarities; None where neither is."""
+    """Compare labels where the true one is known, else polarities; None if neither is."""
     if row.label is not None:
         return row.label == verdict.label
     if row.polarity is not None:

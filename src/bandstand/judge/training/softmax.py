@@ -122,7 +122,7 @@ def fit(
         counts: shape (examples,): how much each example weighs.
         decay: λ.
         iterations: how many gradient steps.
-        start: W₀ of shape (BUCKETS, labels) and its bias; zeros where there is none. The bias is not drawn back.
+        start: W₀ of shape (BUCKETS, labels) and its bias; zeros if there is none. The bias is not drawn back.
         learns_bias: whether the bias moves at all.
 
     Returns:

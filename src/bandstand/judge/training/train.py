@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _agrees(taxonomy: Taxonomy, said: str, true: str) -> bool:
-    """Tell whether a rule is right: where it takes a stand, in its polarity; else in its label."""
+    """Return whether a rule is right: where it takes a stand, in its polarity; else in its label."""
     polarity = taxonomy.label(said).polarity
     return said == true or (polarity != "other" and polarity == taxonomy.label(true).polarity)
 

@@ -149,8 +149,8 @@ class DailyBudget:
 
         Args:
             bound: that most.
-            wait: where there is no room, wait for work under way as long as it may leave enough: it will hardly cost
-                all that was set aside for it.
+            wait: if there is no room, wait for work under way as long as it may leave enough: it will hardly cost all
+                that was set aside for it.
 
         Raises:
             BudgetExceededError: a cap would be passed, or money is capped and the model has no price.

@@ -122,7 +122,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: seconds since the epoch.
 
     Returns:
-        At least 0, or None where there is no such header or it makes no sense.
+        At least 0, or None if there is no such header or it makes no sense.
     """
     milliseconds = _parse_seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:

@@ -14,7 +14,7 @@ class JudgedReaction(NamedTuple):
     Attributes:
         reaction: what the user did.
         judge: ``rule``, ``llm`` or ``command``.
-        fallback: why the rule had to decide although another judge was asked; None where it did not have to.
+        fallback: why the rule had to decide although another judge was asked; None if it did not have to.
     """
 
     reaction: Reaction

@@ -26,7 +26,7 @@ class LlmJudge:
     ``refusal``, ``truncated`` and ``unreadable``.
 
     Args:
-        client: the model; None where no key is set, and then the rule decides everything.
+        client: the model; None if no key is set, and then the rule decides everything.
         prompt: what it is asked with.
         deadline_s: the longest one decision may take, over all tries.
         clock: monotonic seconds, the scale of the client's deadlines.

@@ -26,8 +26,8 @@ class ChatFeedback(NamedTuple):
     """What was made of a user's message.
 
     Attributes:
-        label: how the user took the pick, None where nobody could say.
-        reward: what is taught, None where nothing is.
+        label: how the user took the pick, None if nobody could say.
+        reward: what is taught, None if nothing is.
     """
 
     label: str | None
@@ -52,7 +52,7 @@ class Learner(Protocol):
             feedback: where the step is taken again, what was made of it before.
 
         Returns:
-            What was made of it, where users talk; None where they act, which speaks for itself.
+            What was made of it, where users talk; None if they act, which speaks for itself.
         """
 
 
@@ -77,7 +77,7 @@ class LocalLearner:
         policy: who decides.
         episode: the user's n decisions; its draws are the same for every policy.
         user_id: the user's name.
-        population: what the users of this world teach about each other; None where the policy does not ask.
+        population: what the users of this world teach about each other; None if the policy does not ask.
         tracker: which rewards count, of a policy that finds out; None of others.
     """
 

@@ -13,7 +13,7 @@ class SimulatedPopulation:
 
     Args:
         policy: whose prior it is.
-        refresh_rewards: new rewards after which it is estimated anew; where it is not given, as they grow, see
+        refresh_rewards: new rewards after which it is estimated again; if it is not given, as they grow, see
             :func:`bandstand.bandit.population.count_new_rewards`.
     """
 
@@ -44,7 +44,7 @@ class SimulatedPopulation:
         return self._prior.shared
 
     def refresh(self) -> None:
-        """Estimate the prior anew, where enough rewards have come."""
+        """Estimate the prior again, where enough rewards have come."""
         if self._new >= (self._refresh_rewards or count_new_rewards(self._prior.rewards)):
             self._new = 0
             self._prior = self._policy.fit_prior(self._reservoir.members(), self._prior)

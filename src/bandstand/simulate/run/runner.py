@@ -79,7 +79,7 @@ class Runner:
         judge: decides reactions.
         journal: where it is written; None keeps nothing.
         stored_plays: plays from before, by key, complete or not.
-        at_once: users that are waited for at once; None where nothing is ever waited for.
+        at_once: users that are waited for at once; None if nothing is ever waited for.
         on_progress: called with the decisions so far.
     """
 

@@ -94,7 +94,7 @@ class SimulationTally:
             self._baseline.add(seed_index, self._group_rows(rows[:, met - start :], met))
 
     def build_summary(self) -> dict[str, Any]:
-        """Say what came out, as JSON values; None where there is nothing to say yet."""
+        """Say what came out, as JSON values; None if there is nothing to say yet."""
         first = self._policies[self._plan.policies[0]]
         return {
             "policies": {

@@ -116,7 +116,7 @@ class EmbeddedDecisions:
         return decision
 
     def _add_subject(self, seq: int, subject: str, rows: list[tuple[str, Row]]) -> CachedUser:
-        """Add the rows that say whom a decision was made for, where that is not whose model it is."""
+        """Add the rows that say whom a decision was made for, if that is not whose model it is."""
         person = self._directory.users[subject]
         uid = self._directory.ensure_uid(person)
         if not person.registered:
@@ -167,7 +167,7 @@ class EmbeddedDecisions:
         return await self._directory.read(decision_rows.list_history, self._directory.registry, user_id, limit)
 
     async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
         return await self._directory.read(decision_rows.find_decision_times, since, until)
 
     def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:

@@ -47,7 +47,7 @@ class EmbeddedDeployment:
         return await self._directory.read(launches.list_launches)
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues."""
         directory = self._directory
         running = await directory.read(promotions.find_running_experiment, definition)
         if running is None and (definition is not None or await directory.read(promotions.is_experiment_running)):
@@ -62,7 +62,7 @@ class EmbeddedDeployment:
         return await self._directory.read(promotions.count_enrolled, experiment)
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues."""
         directory = self._directory
         running = await directory.read(splits.find_running_holdout, definition)
         if running is None and (definition is not None or await directory.read(splits.is_holdout_running)):
@@ -120,7 +120,7 @@ class EmbeddedDeployment:
         return await self._directory.read(shadows.load_shadows, self._directory.registry.get_refs(), decision.seq)
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
         return await self._directory.read(shadows.load_shadow_sums, self._directory.registry.get_refs())
 
     # ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────

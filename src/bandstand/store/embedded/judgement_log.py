@@ -138,7 +138,7 @@ class EmbeddedJudgements:
     def _get_features(
         self, judgement: JudgedTurn, decision: Decision | None, revocable: list[RevocableReward]
     ) -> Array | None:
-        """The features x, shape (d,), of what the turn rewards; ``None`` where retention takes them."""
+        """The features x, shape (d,), of what the turn rewards; ``None`` if retention takes them."""
         if judgement.features is not None:
             registry = self._directory.registry
             return updates.encode_rewarded_features(registry, judgement.policy, judgement.features, None, None)

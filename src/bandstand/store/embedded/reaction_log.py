@@ -18,7 +18,7 @@ from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 
 _MAX_TRIES: Final = 3
-"""How often what has changed meanwhile is looked up anew."""
+"""How often what has changed meanwhile is looked up again."""
 
 
 class EmbeddedReactions:
@@ -115,7 +115,7 @@ class EmbeddedReactions:
             user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected
         )
         if is_held:
-            self._parts.forget(decision)  # what was kept for it is read anew
+            self._parts.forget(decision)  # what was kept for it is read again
         return True
 
     async def _reapply_legacy(self, logged: LoggedReaction, settings: RewardSettings, client: str) -> bool:

@@ -24,7 +24,7 @@ _LONG_PAUSE_S = 86_400.0
 
 
 class ClockWatch:
-    """Tells whether the wall clock can be believed when it says that something is old.
+    """Returns whether the wall clock can be believed when it says that something is old.
 
     It is doubted for a day after it went ahead by more than an hour beside the machine's own count of seconds; and for
     the first day of a process that finds it more than a day after the newest event, for then it may have been off, or

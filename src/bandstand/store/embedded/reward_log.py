@@ -31,7 +31,7 @@ from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import takes_time
 
 _MAX_COLLISIONS: Final = 3
-"""How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
+"""How often a reward is looked at again since its key or its decision was spent between the look-up and the commit. The
 event that it then waits for may have collided too."""
 
 
@@ -129,7 +129,7 @@ class EmbeddedRewards:
     def _submit_if_loaded(self, reward: Reward) -> _TakenReward | None:
         """What stands for a reward, submitted if nothing did.
 
-        ``None`` where its user or decision is not in memory, or it is a part of what that is taught over time.
+        ``None`` if its user or decision is not in memory, or it is a part of what that is taught over time.
         """
         directory, key = self._directory, reward.idempotency
         if key is not None and (flying := self._keys.rewards.get(key)) is not None:

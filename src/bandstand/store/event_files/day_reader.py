@@ -79,7 +79,7 @@ class DayReader:
         self._picks: dict[int, dict[str, Any]] = {}  # by decision
 
     def find_first_day(self) -> date | None:
-        """The day of the first event; None where there is none."""
+        """The day of the first event; None if there is none."""
         firsts = [
             self._state.connection.execute(f"SELECT min(seq) FROM {table}").fetchone()[0]  # noqa: S608 (a constant)
             for table in _TABLES

@@ -29,7 +29,7 @@ class ExportResult:
         days: that were written.
         events: in them.
         kept: days that were there already.
-        first: the first day of the folder; None where it has none.
+        first: the first day of the folder; None if it has none.
         last: the last.
         erased_events: of users erased since, which were taken out of files.
         dropped: files past their days, which were deleted.

@@ -140,7 +140,7 @@ class Arrow(NamedTuple):
         return self.core.Table.from_arrays(arrays, schema=schema)
 
     def read_header(self, path: Path) -> FileHeader | None:
-        """What a file says of itself; None where it is no file of events.
+        """What a file says of itself; None if it is no file of events.
 
         Raises:
             ValueError: it is one, of a version that this build does not read.

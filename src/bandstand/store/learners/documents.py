@@ -39,7 +39,7 @@ class Documents:
         return self._users / digest[:2] / f"{slug}{'-' if slug else ''}{digest[:32]}.json"
 
     def read(self, user_id: str) -> Profile | None:
-        """The checkpoint of the user, or ``None`` where there is none.
+        """The checkpoint of the user, or ``None`` if there is none.
 
         Raises:
             DocumentError: torn, foreign or of an unknown version.

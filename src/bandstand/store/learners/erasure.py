@@ -1,7 +1,7 @@
 """Erasure: the user is gone in one small transaction, and everything that hangs on them in as many as it takes.
 
 The first takes the user's row and leaves a tombstone: nobody finds, from then on, whose the other rows are. It also
-notes that they are still there, so that whoever has the ledger next goes on where a process died.
+notes that they are still there, so that whoever has the ledger next continues where a process died.
 """
 
 import asyncio

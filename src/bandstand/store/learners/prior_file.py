@@ -37,7 +37,7 @@ class PriorFiles:
         return self.read(policy)
 
     def read(self, policy: str) -> dict[str, Any] | None:
-        """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
+        """What was written for the policy, with its ``checksum``; ``None`` if there is none that can be trusted."""
         path = self.path(policy)
         try:
             document = json.loads(path.read_bytes())
@@ -77,7 +77,7 @@ class PriorFiles:
         self._documents.quarantine_file(self.path(policy))
 
     def delete(self, policy: str) -> bool:
-        """Delete the file, so that the prior is learned anew from the users; tells whether there was one."""
+        """Delete the file, so that the prior is learned again from the users; returns whether there was one."""
         path = self.path(policy)
         existed = path.exists()
         path.unlink(missing_ok=True)

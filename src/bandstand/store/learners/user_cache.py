@@ -238,7 +238,7 @@ class UserCache:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def _evict_oldest(self) -> None:
-        """Let go of the users least recently met, to a little slack below the limit."""
+        """Release the users least recently met, to a little slack below the limit."""
         surplus = len(self._users) - self._max_users * 99 // 100
         oldest = [user for user, _ in zip(self._users.values(), range(surplus), strict=False)]
         for start in range(0, len(oldest), _CHUNK):

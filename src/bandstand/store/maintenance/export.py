@@ -60,7 +60,7 @@ def export(state: OpenedDirectory, tick: Tick = no_tick) -> Iterator[str]:
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[ImportSource]:
-    """Read exported lines; an empty one is passed over."""
+    """Read exported lines; an empty one is skipped."""
     for number, line in enumerate(lines, start=1):
         text = line.removeprefix(BOM) if number == 1 else line
         if text.strip():

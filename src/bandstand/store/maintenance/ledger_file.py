@@ -37,7 +37,7 @@ class LedgerDraft:
             raise ConfigurationError(f"{str(self._place.parent)!r} holds a ledger: name a new directory")
 
     def create(self) -> sqlite3.Connection:
-        """Begin anew, in autocommit mode; nothing is on the disk before :meth:`finish`."""
+        """Begin again, in autocommit mode; nothing is on the disk before :meth:`finish`."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o700)
         connection = connect(self._folder / _LEDGER)

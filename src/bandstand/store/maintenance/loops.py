@@ -11,7 +11,7 @@ from bandstand.store.tables.loops import list_loop_changes
 
 
 def read_loop_definition(state_dir: Path, name: str) -> LoopDefinition | None:
-    """What a loop is, as the default loop's ledger says it; ``None`` where there is none of that name.
+    """What a loop is, as the default loop's ledger says it; ``None`` if there is none of that name.
 
     Raises:
         ConfigurationError: there is no ledger, or what it says is not for this version.

@@ -2,7 +2,7 @@
 
 One transaction makes the tables and fills them from one moment of the ledger; then both sides are compared. Only then
 is the old ledger marked, and after that the new one released: at no moment do two take events. Cut short before the
-mark, a move begins anew; after it, what is left is the release.
+mark, a move begins again; after it, what is left is the release.
 """
 
 import time

@@ -2,7 +2,7 @@
 
 No process serves meanwhile. The new ledger is filled from one snapshot in a folder of its own, both sides are compared,
 the old ledger is marked, and only then the new one is put in its place: at no moment do two take events. Cut short
-before the mark, a move begins anew; after it, what is left is the last step.
+before the mark, a move begins again; after it, what is left is the last step.
 """
 
 import asyncio

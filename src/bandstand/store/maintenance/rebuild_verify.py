@@ -39,7 +39,7 @@ class RebuildResult:
         set_aside: torn and foreign files, and those ahead of the ledger, moved into quarantine.
         discarded: documents of users erased since, deleted.
         baselines: users rebuilt from the state that retention kept, for their earlier events are gone.
-        reaches_back: time of the newest of those baselines, in seconds since the epoch; ``None`` where every event is
+        reaches_back: time of the newest of those baselines, in seconds since the epoch; ``None`` if every event is
             still there.
     """
 

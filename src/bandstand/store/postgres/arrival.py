@@ -1,7 +1,7 @@
 """The schema that a ledger is moved into: emptied, filled in one transaction, and served only once it is released.
 
 Until then a row of ``meta`` says whose it is: a service does not open it, and a move that was cut short empties it and
-begins anew. What anything else has made is never touched.
+begins again. What anything else has made is never touched.
 """
 
 import hashlib

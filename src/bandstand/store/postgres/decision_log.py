@@ -324,7 +324,7 @@ class SharedDecisions:
         return [to_decision(row, self._ledger.registry) for row in reversed(rows)]
 
     async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
         after = 0 if since is None else first_seq_at(since)
         before = LAST_SEQ if until is None else first_seq_at(until)
         first, last = await self._ledger.readers.fetch_one(_TIMES, after, before)

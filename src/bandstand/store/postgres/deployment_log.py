@@ -117,12 +117,12 @@ class SharedDeployment:
         return [parse_promotion(*row) for row in await self._ledger.readers.fetch(_PROMOTIONS)]
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues."""
         begun = await self._begin_split("experiment", definition)
         return None if begun is None else ExperimentStart(*begun)
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues."""
         begun = await self._begin_split(HOLDOUT, definition)
         return None if begun is None else HoldoutStart(*begun)
 
@@ -275,7 +275,7 @@ class SharedDeployment:
         ]
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
         await self._background.join()
         refs = self._ledger.registry.get_refs()
         return {

@@ -108,7 +108,7 @@ class SharedEvaluationRuns:
         return [row["id"] for row in self._fetch(_QUEUED, self._holder)]
 
     def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
-        """Take a run that waits, to play it; ``None`` where it does not."""
+        """Take a run that waits, to play it; ``None`` if it does not."""
         del now, only_queued
         claim = RunClaim(run, secrets.token_hex(8))
         return claim if self._fetch(_CLAIM, run, claim.token) else None

@@ -20,7 +20,7 @@ Event = Any
 def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Event]) -> bool:
     """Fold the events after those that the profile holds; it is moved in place.
 
-    A reward that one of them takes back is passed over; what the profile held before is subtracted.
+    A reward that one of them takes back is skipped; what the profile held before is subtracted.
 
     Returns:
         Whether the sums are exact; others are better folded again from the beginning.

@@ -132,7 +132,7 @@ class SharedGains:
         return GainSums(days, await self._read_position())
 
     async def load_arms(self, split: int) -> ArmHistory:
-        """What came of the users of each arm of a split, as far as that."""
+        """The result of the users of each arm of a split, as far as that."""
         now: dict[str, dict[str, ArmSums]] = {}
         for row in await self._ledger.readers.fetch(LOAD_ARMS, split):
             now.setdefault(row["metric"], {})[row["arm"]] = ArmSums(*row)

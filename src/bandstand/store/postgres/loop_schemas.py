@@ -38,7 +38,7 @@ class LoopSchemas:
         return f"{address.schema[:_MAX_PART]}_{readable[:_MAX_PART]}_{secrets.token_hex(6)}"
 
     async def drop(self, schema: str) -> None:
-        """Drop the schema of a loop that is gone, with all that it holds; again does nothing."""
+        """Drop the schema of a loop that is gone, with all that it holds; idempotent."""
 
         async def drop(channel: Channel, _: int) -> None:
             await channel.session.fetchrow(LOCK_DEPLOYMENT)  # one after the other: whoever sees a deletion does this

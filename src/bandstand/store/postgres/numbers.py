@@ -1,6 +1,6 @@
 """Event numbers of many processes: each gives out its own, and none that somebody may have given before.
 
-``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number goes on from there, so that
+``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number continues from there, so that
 what follows from an event has a higher number than it, whatever their clocks say.
 """
 

@@ -14,7 +14,7 @@ from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
 from bandstand.store.tables.policies import PolicyRegistry
 
 CHECKPOINT_EVENTS = 64
-"""Events of a user folded past the checkpoint, after which it is made anew: so many folds at most to read a user."""
+"""Events of a user folded past the checkpoint, after which it is made again: so many folds at most to read a user."""
 
 _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
         (SELECT max(seq) FROM decisions WHERE uid = u.uid),
@@ -157,7 +157,7 @@ class ProfileCache:
         now = self._users.get(user_id)  # somebody else may have been quicker
         if now is None or now.uid != row["uid"]:
             if user is not None and user.uid == row["uid"]:
-                now = user  # it was let go of meanwhile, and is what the events follow
+                now = user  # it was released meanwhile, and is what the events follow
             else:
                 now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
         if _is_missing(now.profile, events) or not (self.fold(now, events) or is_last):
@@ -180,7 +180,7 @@ class ProfileCache:
         return exact
 
     def note_fold(self, user: CachedProfile) -> None:
-        """Have the checkpoint of a user made anew, if enough was folded past it."""
+        """Have the checkpoint of a user made again, if enough was folded past it."""
         if user.profile.seq - user.checkpoint >= CHECKPOINT_EVENTS:
             self._due[user.uid] = user
             self._is_due.set()

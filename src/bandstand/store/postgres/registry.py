@@ -1,4 +1,4 @@
-"""The policies of a shared ledger: a registry filled from PostgreSQL, by every process anew as they change."""
+"""The policies of a shared ledger: a registry filled from PostgreSQL, by every process again as they change."""
 
 import json
 from collections.abc import Iterable

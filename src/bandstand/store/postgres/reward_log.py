@@ -222,7 +222,7 @@ class SharedRewards:
             ledger.users.note_fold(user)
 
     async def _find_standing(self, reward: Reward) -> AcceptedReward | None:
-        """What stands for a request that was not logged; ``None`` where nothing does any more.
+        """What stands for a request that was not logged; ``None`` if nothing does any more.
 
         Raises:
             UnknownDecisionError, WrongPolicyError, RewardPendingError, IdempotencyMismatchError: why it was not.
@@ -247,7 +247,7 @@ class SharedRewards:
     # ── without one ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _log_legacy(self, reward: Reward) -> Any:
-        """Log a reward in the legacy form, linked to what it most likely answers; ``None`` where its key is spent."""
+        """Log a reward in the legacy form, linked to what it most likely answers; ``None`` if its key is spent."""
         reward.seq = self._ledger.next_seq(reward.ts)
         policy_id = self._ledger.registry.get_id(reward.policy)
 

@@ -179,7 +179,7 @@ class Withdrawal:
         await self._pool.close()
 
     async def read_mark(self, session: Session) -> ReturnMark | None:
-        """The mark, or ``None`` where it is served."""
+        """The mark, or ``None`` if it is served."""
         document = await session.fetchval("SELECT value FROM meta WHERE key = $1", MOVED_KEY)
         return None if document is None else ReturnMark(**json.loads(document))
 

@@ -42,7 +42,7 @@ class DiskRoom:
         return False
 
     def count_free(self) -> int | None:
-        """How many bytes are left to us; ``None`` where the disk does not say."""
+        """How many bytes are left to us; ``None`` if the disk does not say."""
         try:
             disk = os.statvfs(self._folder)
         except OSError:

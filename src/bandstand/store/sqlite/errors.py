@@ -81,5 +81,5 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def get_sqlite_code(error: BaseException) -> int:
-    """The primary result code of an error of SQLite; 0 where there is none."""
+    """The primary result code of an error of SQLite; 0 if there is none."""
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -24,7 +24,7 @@ class MovedMark:
 
 
 def read_moved_mark(connection: sqlite3.Connection) -> MovedMark | None:
-    """The mark, or ``None`` where events are still written here."""
+    """The mark, or ``None`` if events are still written here."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
     return None if row is None else MovedMark(**json.loads(row[0]))
 

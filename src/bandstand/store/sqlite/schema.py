@@ -71,7 +71,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def _is_at_rest(path: Path) -> bool:
     """Whether a ledger is read from where nothing can be written, and all of it is in its file, as in a backup.
 
-    A reader else needs an index beside the ledger, which SQLite makes where there is none.
+    A reader else needs an index beside the ledger, which SQLite makes if there is none.
     """
     log = path.with_name(f"{path.name}-wal")
     return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)

@@ -3,7 +3,7 @@
 ``secure_delete`` clears a cell that is deleted. But where SQLite shares out the cells of a full page, or of pages that
 have become empty, among their neighbours, the bytes of those that moved stay behind in the page's unallocated space,
 and nothing clears them once their row is deleted elsewhere. So every page that a checkpoint has moved into the file is
-looked at before the log that names it begins anew: then the file holds no such bytes but on pages that the log names.
+looked at before the log that names it begins again: then the file holds no such bytes but on pages that the log names.
 ``docs/adr/0055-erased-for-good.md`` has the reasons; https://sqlite.org/fileformat2.html the format.
 """
 

@@ -60,7 +60,7 @@ class WriteAheadLog:
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
-        """Let it begin anew in the midst of many deletions: to cut a long one to nothing takes the kernel long."""
+        """Let it begin again in the midst of many deletions: to cut a long one to nothing takes the kernel long."""
         async with self._lock:
             await self._move()
 
@@ -136,10 +136,10 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _move_beside(ledger: Path, file: LedgerFile) -> int:
-    """Move most of the log while the writer goes on; returns how many frames readers kept from it.
+    """Move most of the log while the writer continues; returns how many frames readers kept from it.
 
     On connections of its own: who gives up waiting must not close them under the thread that uses them. One of them
-    reads, so that the log cannot begin anew, and forget which pages it named, before these are scrubbed.
+    reads, so that the log cannot begin again, and forget which pages it named, before these are scrubbed.
     """
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
         reader.execute("BEGIN")

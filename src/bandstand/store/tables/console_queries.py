@@ -83,7 +83,7 @@ class UserRow:
 
     Attributes:
         uid: the ledger's key of the user.
-        last_seen: when the newest event came, in seconds since the epoch; None where all of them have been trimmed.
+        last_seen: when the newest event came, in seconds since the epoch; None if all of them have been trimmed.
         decisions: how many are in the ledger, counted up to ``MAX_COUNTED``; so are ``rewards``.
     """
 
@@ -99,10 +99,10 @@ class DecisionRow:
     """A decision at a glance, with the reward that it got.
 
     Attributes:
-        reward: the value of the newest; None where none came.
-        applied: whether it taught, and was not taken back since; None where none came.
+        reward: the value of the newest; None if none came.
+        applied: whether it taught, and was not taken back since; None if none came.
         reason: why not.
-        judgement_id: of the newest turn about it; None where there is none.
+        judgement_id: of the newest turn about it; None if there is none.
     """
 
     seq: int
@@ -132,7 +132,7 @@ class DefinitionRow:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """The verdict that stands: its label, and the tier that gave it; None where it has none."""
+    """The verdict that stands: its label, and the tier that gave it; None if it has none."""
 
     label: str | None
     tier: str | None
@@ -199,7 +199,7 @@ class ConsoleSource(Protocol):
         """How many such turns there are of each taxonomy that has any."""
 
     async def close(self) -> None:
-        """Answer what was asked, and let go of the ledger."""
+        """Answer what was asked, and released the ledger."""
 
 
 class ConsoleQueries(ConsoleSource):
@@ -289,7 +289,7 @@ class ConsoleQueries(ConsoleSource):
         return await self._run_query(reviews.count_labelled_turns)
 
     async def close(self) -> None:
-        """Answer what was asked, and let go of the ledger."""
+        """Answer what was asked, and released the ledger."""
         await asyncio.to_thread(self._thread.shutdown)
         self._reader.close()
 

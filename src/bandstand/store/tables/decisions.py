@@ -189,7 +189,7 @@ def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
 def find_decision_times(
     connection: sqlite3.Connection, since: float | None = None, until: float | None = None
 ) -> tuple[float, float] | None:
-    """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+    """When the first and the last decision of a range of time were made; ``None`` if there is none."""
     after = 0 if since is None else first_seq_at(since)
     before = LAST_SEQ if until is None else first_seq_at(until)
     found = [

@@ -63,7 +63,7 @@ class LineageLookup(NamedTuple):
 
 
 class SubjectInsert(NamedTuple):
-    """A row of ``subjects``: whom a decision was made for, where that is not whose model it is."""
+    """A row of ``subjects``: whom a decision was made for, if that is not whose model it is."""
 
     seq: int
     uid: int

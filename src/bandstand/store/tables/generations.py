@@ -47,7 +47,7 @@ class LoggedGeneration:
         seq: numbered when it began, which orders it among the user's events.
         ts: when it began, in seconds since the epoch.
         chosen: who chose the prompt.
-        propensity: the probability of that choice; None where the request made it.
+        propensity: the probability of that choice; None if the request made it.
         source: what wrote the tips, ``llm`` or ``template``.
         requested: how many tips were asked for.
         tips: their ids, no two alike.
@@ -78,7 +78,7 @@ class TipOrigin:
     """Where a decision's pick came from.
 
     Attributes:
-        generation_id: None where retention has taken the generation.
+        generation_id: None if retention has taken the generation.
         model: what wrote it; None as well.
     """
 

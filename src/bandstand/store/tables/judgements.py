@@ -44,7 +44,7 @@ class JudgedTurn:
         features: the legacy form's raw context and features.
         taxonomy: whose labels it is judged by.
         body_hash: of the request, to tell a retry from a contradiction.
-        texts: the turn; ``None`` where it was not asked for, or is past its days.
+        texts: the turn; ``None`` if it was not asked for, or is past its days.
         tries: how often it was handed to a judge.
         rounds: how often it was concluded.
         verdict_seq: the verdict that stands.

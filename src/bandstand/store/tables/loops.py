@@ -23,12 +23,12 @@ class LoopChange:
 
     Attributes:
         name: of the loop.
-        before: its definition until then; ``None`` where there was none.
-        after: its definition since; ``None`` where it is gone.
+        before: its definition until then; ``None`` if there was none.
+        after: its definition since; ``None`` if it is gone.
         ts: seconds since the epoch.
         client: name of the API key; ``settings`` for the configuration file.
         seq: event number; 0 until it is logged.
-        place: of one that was made, what holds its state, where that is not named as the loop.
+        place: of one that was made, what holds its state, if that is not named as the loop.
     """
 
     name: str

@@ -64,7 +64,7 @@ class RunProgress:
     Attributes:
         done: steps so far.
         total: steps in all; None leaves it as it is.
-        summary: JSON of what came out so far; None where nothing did yet.
+        summary: JSON of what came out so far; None if nothing did yet.
         state: any but ``running`` ends the run and gives the claim back.
         error: why it failed.
     """
@@ -139,7 +139,7 @@ class RunTable:
             return [run for (run,) in connection.execute(query)]
 
     def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
-        """Take a run to play it; None where somebody plays it, or where it is not there to be played.
+        """Take a run to play it; None if somebody plays it, or where it is not there to be played.
 
         Args:
             run: its number.

@@ -92,8 +92,8 @@ class FoundDecision:
         shown: the picked candidate.
         matches: the candidates that fit, the first ten of them.
         held: it was held back and never shown.
-        reward: the value of the newest reward; ``None`` where none came.
-        applied: whether it taught, and was not taken back since; ``None`` where none came.
+        reward: the value of the newest reward; ``None`` if none came.
+        applied: whether it taught, and was not taken back since; ``None`` if none came.
         reason: why not.
     """
 
@@ -117,7 +117,7 @@ class DecisionPage:
     """Decisions that fit, newest first.
 
     Attributes:
-        next: where to look on; ``None`` where there is no further decision to look at.
+        next: where to look on; ``None`` if there is no further decision to look at.
         searched: how many were looked at.
         reached: number of the oldest of them; ``None`` for none.
     """
@@ -213,7 +213,7 @@ class DecisionMatcher:
         self._plain_id = b"" if needed is None or _ESCAPED & set(needed) else needed.encode()
 
     def find(self, tip_id: str, pick: int, stored: bytes) -> MatchedCandidates | None:
-        """What fits of a decision's request, as it is stored; ``None`` where nothing does."""
+        """What fits of a decision's request, as it is stored; ``None`` if nothing does."""
         if self._candidate_id is not None and self._only_picked and tip_id != self._candidate_id:
             return None
         body = unpack_body(stored)

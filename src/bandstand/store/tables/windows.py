@@ -116,7 +116,7 @@ class MetricSums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: the decision counts as shown.
@@ -181,7 +181,7 @@ def is_too_late(decision: Decision, ts: float) -> bool:
 
 
 def find_reason(decision: Decision, ts: float, *, reset_seq: int, is_revisable: bool) -> str | None:
-    """Why a part that comes at ``ts`` does not count, or not yet; ``None`` where it does.
+    """Why a part that comes at ``ts`` does not count, or not yet; ``None`` if it does.
 
     Args:
         decision: whose part it is, with nothing on its way.

@@ -14,7 +14,7 @@ from bandstand_client.reading import Answer
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
+    """An estimate of the mean reward, and its normal interval of 95 %; null if there are too few rewards.
 
     Example:
         >>> client.deployment_stats().shadows is None
@@ -131,7 +131,7 @@ class GainReport(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult(Answer):
-    """What came of one arm's users.
+    """The result of one arm's users.
 
     Attributes:
         users: with a decision.

@@ -284,7 +284,7 @@ class Receipt(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Answer):
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: whether the decision counts as shown.
