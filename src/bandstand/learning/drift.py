@@ -1,8 +1,8 @@
 """Drift: once a day, whether what users taught a policy long ago still says what they do now.
 
 Of a policy with ``half_life = "auto"`` the memories of :mod:`bandstand.bandit.memory` are compared over a sample of its
-users, from the ledger, in a thread. Where another one foretold their rewards better, that is written down as an event,
-and what everybody taught is folded again under it. Sums are kept of the memory that serves, and of no other.
+users, from the ledger, in a thread. If another memory predicted their rewards better, the switch is logged as an event,
+and what everybody taught is summed again under it. Sums are kept of the memory that serves, and of no other.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class DriftWatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Take up what was found before, and begin to look; the store and the population must be open."""
+        """Load what was found before, and begin to compare; the store and the population must be open."""
         for change in await self._store.list_memory_changes():
             self._changes[change.policy] = change
         if self._policies:
@@ -98,7 +98,7 @@ class DriftWatcher:
         return policy.memory if change is None or not policy.adapts_memory else change.memory
 
     def list_statuses(self) -> list[MemoryStatus]:
-        """What counts of each policy that adapts its memory, and how the other memories did."""
+        """For each policy that adapts its memory: the one in use, and how the others scored."""
         return [
             MemoryStatus(
                 policy.name,

@@ -46,7 +46,7 @@ class PriorPlan:
     Attributes:
         policy: whose prior is learned.
         definition: hash of the policy and its schema.
-        ledger: the tombstone of nobody, which tells ledgers apart.
+        ledger: the tombstone of no user, which identifies the ledger.
         parts: numbered from 0.
     """
 
@@ -108,7 +108,7 @@ class PriorPlan:
 
 
 class FittedPrior(NamedTuple):
-    """A prior that was put in its place.
+    """A prior that was written where the service reads it.
 
     Attributes:
         policy: whose it is.
@@ -126,7 +126,7 @@ class FittedPrior(NamedTuple):
 
 
 def plan_prior(state: OpenedDirectory, policy: Policy, count: int) -> PriorPlan:
-    """Cut the users of a ledger into at most so many parts of about equal size.
+    """Divide the users of a ledger into at most so many parts of about equal size.
 
     Raises:
         InvalidRequestError: the policy learns no prior, or there are no users.

@@ -36,7 +36,7 @@ log = structlog.get_logger("bandstand")
 
 
 class PopulationPriorRefresher:
-    """The learned priors of all policies that ask for one (``prior = "population"``).
+    """The learned priors of all policies that have one (``prior = "auto"`` or ``"population"``).
 
     Args:
         catalogue: the configured policies.
@@ -69,7 +69,7 @@ class PopulationPriorRefresher:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Take up the priors as they were kept, and begin to learn; the store must be open."""
+        """Load the stored priors, and begin to learn; the store must be open."""
         self._loaded.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
         self._pools = {policy.name: PriorPool(policy, self._store.secret) for policy in self._policies}
@@ -210,7 +210,7 @@ class PopulationPriorRefresher:
                 await self._fit_prior(pool, cold=True)
 
     async def refresh_prior(self, policy: str) -> None:
-        """Learn one policy's prior again from its reservoir, from nothing and all the way."""
+        """Learn one policy's prior again from its reservoir, from the base prior until it converges."""
         await self._loaded.wait()
         async with self._fit_lock:
             await self._fit_prior(self._pools[policy], cold=True)

@@ -25,7 +25,7 @@ class ActivationResult:
 
 
 async def activate(deployment: ServiceContext, decision_id: str, client: str) -> ActivationResult:
-    """Let a decision count as shown. Idempotent, and no change for one that was not held back.
+    """Let a decision count as shown. Idempotent; a decision that was not held back is not changed.
 
     Args:
         deployment: where.

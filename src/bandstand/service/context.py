@@ -61,12 +61,12 @@ class ServiceContext:
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
-        population: the learned priors; whoever opens the store opens it after, and closes it before.
+        population: the learned priors; opened after the store, and closed before it.
         drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
         launches: every event of every launch, the oldest first; read by ``start``.
-        promotion_lock: held by whoever changes the active policy.
+        promotion_lock: held while the active policy is changed.
         running_experiment: when the experiment began.
         running_holdout: when the holdout began.
         shadows: looks at decisions; ``None`` if no policy is in the shadow.
@@ -143,7 +143,9 @@ class ServiceContext:
         self._run_shadows(self._list_shadows(self.mode))
 
     async def start(self) -> None:
-        """Begin or continue experiment and shadows, and make active what was promoted last; the store must be open.
+        """Begin or continue experiment and shadows, and activate the policy that was promoted last.
+
+        The store must be open.
 
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
@@ -162,7 +164,7 @@ class ServiceContext:
         self.store.subscribe(self.refresh)
 
     async def refresh(self) -> None:
-        """Take up which policy was made active, what a launch has come to, and how the loop learns.
+        """Load which policy is active, where a launch stands, and how the loop learns.
 
         Another process may have changed each of them.
 
@@ -223,7 +225,9 @@ class ServiceContext:
         return EVERYBODY
 
     async def apply_definition(self, definition: LoopDefinition) -> None:
-        """Go on in the mode, and with the reward settings, of a definition; what else it says takes a new start.
+        """Apply the mode and the reward settings of a definition.
+
+        Everything else in it needs the loop to be opened again.
 
         Raises:
             LoopRefusedError: the mode needs a baseline that is not configured, or an experiment runs.
@@ -241,7 +245,9 @@ class ServiceContext:
         self._take_definition(definition)
 
     def follow_definition(self, definition: LoopDefinition) -> None:
-        """Go on as another process has the loop learn: what it is besides takes a new start.
+        """Apply the mode and the reward settings that another process gave the loop.
+
+        Everything else needs it to be opened again.
 
         Raises:
             ConfigurationError: the mode needs a baseline that is not configured here.

@@ -50,7 +50,7 @@ class TipCandidate:
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenTips:
-    """Tips, as the caller hears of them.
+    """The tips of one request, and how they were made.
 
     Attributes:
         candidates: the tips, in the order in which they were written.

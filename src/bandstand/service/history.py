@@ -57,7 +57,7 @@ class ReceiptCandidate:
         raw_features: as they were sent.
         features: x; ``None`` if its schema is no longer configured.
         excluded: the request did not let it be picked.
-        explanation: what its mean is made of now; ``None`` if nobody asked, or its policy is no longer configured.
+        explanation: what its mean consists of now; ``None`` if not requested, or if its policy is no longer configured.
     """
 
     tip_id: str
@@ -165,7 +165,7 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
 
 
 async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
-    """Everything a decision was made of, enough to make the same pick again.
+    """Load the receipt of a decision: everything it was made from, enough to compute the same pick again.
 
     With K candidates that are not excluded, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is the one
     at ⌊K·u/δ⌋ among these; else the exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).

@@ -1,4 +1,4 @@
-"""Calibrations and trainings of the judge that a service makes beside its serving.
+"""Calibrations and trainings of the judge that a service runs in the background.
 
 The child is ``bandstand judge-run RUN``; what it learns from are the labels that people gave in the console's review.
 """

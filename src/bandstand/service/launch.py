@@ -1,4 +1,4 @@
-"""Launch: a policy gets a growing share of the users by itself, while what comes of it allows."""
+"""Launch: a policy gets a growing share of the users by itself, as long as its results allow it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Erasure over all loops: one after the other, noted before the first, so that a crash in between is continued."""
+"""Erasure over all loops, one after the other.
+
+It is noted first, so that one that a crash cut short is finished later.
+"""
 
 from dataclasses import replace
 
@@ -13,8 +16,8 @@ from bandstand.service.users import UNREACHABLE_LOG, ErasureReceipt
 async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureReceipt:
     """Delete everything held about a user in every loop; the receipt counts what went, in all and by loop.
 
-    Each loop has a ledger of its own, and no commit is of two. The default one's says first, synced, that the user is
-    being erased, and forgets it when all is done; whoever has it next continues from there.
+    Each loop has a ledger of its own, and no commit covers two. So the default loop's ledger first notes, synced, that
+    the user is being erased, and drops the note when all is done; the next process that opens it continues from there.
 
     Raises:
         OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and continues at the next start, or
@@ -45,7 +48,7 @@ async def _erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureR
 
 
 async def resume_erasures(loops: Loops) -> None:
-    """Continue what a process that died had begun."""
+    """Finish the erasures that a process which died had begun."""
     default = loops.get(DEFAULT_LOOP)
     async with default.gate.pass_through():
         for user_id, client in await default.deployment.store.list_erasure_notes():

@@ -1,4 +1,4 @@
-"""The way into a loop: requests pass while it runs, and wait for a moment while it is closed and opened again."""
+"""The entrance of a loop: requests pass while it runs, and wait while it is closed and opened again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""Which loops there are, as the events of the default loop's ledger tell."""
+"""The loops that exist, read from the events of the default loop's ledger."""
 
 from collections.abc import Callable, Iterator
 

@@ -23,19 +23,22 @@ class LoopRuntime(Protocol):
         """Own its state and be ready; nothing is left open where that fails."""
 
     async def close(self) -> None:
-        """Commit what was accepted and let go."""
+        """Commit what was accepted, and close the state."""
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Release the state, run what needs it for itself on a thread, and take the state up again.
+        """Close the state, run work that needs it exclusively on a thread, and open the state again.
 
         Raises:
-            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+            BandstandError: what ``work`` raised; or the state cannot be opened again, and the loop answers nothing any
+                more.
         """
 
 
 ComposeLoop = Callable[[LoopDefinition, str | None], LoopRuntime]
-"""Joins the parts of a loop over the place of its state; it blocks for some hundred milliseconds, and raises
-ConfigurationError, or UnsupportedByEngineError."""
+"""Joins the parts of a loop over the place of its state.
+
+It blocks for some hundred milliseconds, and raises ConfigurationError, or UnsupportedByEngineError.
+"""
 
 
 class LoopPlaces(Protocol):

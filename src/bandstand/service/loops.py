@@ -1,9 +1,9 @@
 """The loops of a service: which there are, how they are made, changed and deleted, and who did so.
 
 Every loop but the default one has a ledger, documents, priors and a queue of turns of its own: nothing that one learns
-can reach another. Which loops there are is told by events of the default loop's ledger, each logged before what it says
-is done: a process that dies in between is continued at the next start. Where several processes share that ledger, each
-follows what the others log there.
+can reach another. Events of the default loop's ledger say which loops exist. Each event is logged before it is carried
+out; if the process dies in between, the next start carries it out. If several processes share that ledger, each follows
+what the others log there.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Loops:
     """The loops of one service.
 
     Args:
-        default: serves the default loop; whoever makes this opens it before, and closes it after.
+        default: serves the default loop; opened before this is, and closed after.
         compose: makes what serves another.
         places: where their states are.
 
@@ -64,7 +64,7 @@ class Loops:
     async def open(self, configured: Mapping[str, LoopDefinition]) -> None:
         """Open every loop; the default one must be open.
 
-        A loop that cannot be opened takes no requests, and is no reason not to serve the others.
+        A loop that cannot be opened takes no requests; the others serve.
 
         Args:
             configured: the loops of the configuration file. One is applied where the file says something else of it
@@ -129,7 +129,7 @@ class Loops:
     # ── following other processes ─────────────────────────────────────────────────────────────────────────────────
 
     async def refresh(self) -> None:
-        """Take up what other processes have logged of the loops, if there are others.
+        """Apply what other processes have logged about the loops, if there are other processes.
 
         Raises:
             StorageUnavailableError: the ledger cannot be read now.
@@ -151,7 +151,7 @@ class Loops:
                     await self._reconcile(before.get(name), self.get(name) if name in self._registry else None)
 
     async def _reconcile(self, was: tuple[ManagedLoop, LoopDefinition] | None, now: ManagedLoop | None) -> None:
-        """Have a loop served as it is now, after another process has changed it."""
+        """Make a loop what it is now in the ledger, after another process has changed it."""
         if was is not None and was[0] is not now:
             await self._discard(was[0])
         elif was is not None and now is not None and now.runtime is not None and is_applicable(was[1], now.definition):
@@ -235,7 +235,10 @@ class Loops:
         return await self._repeat(lambda: self._create(definition, client))
 
     async def _repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Change loops; again where another process has done so meanwhile. Once it has begun, whoever asked may go."""
+        """Change loops; try again if another process has changed them meanwhile.
+
+        Once begun, it finishes even if the caller is gone.
+        """
 
         async def repeat() -> T:
             for _ in range(_TRIES):
@@ -271,8 +274,7 @@ class Loops:
         """Give a loop another definition. Idempotent.
 
         Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
-        reactions, the loop is closed and opened again: requests wait for that moment, and nothing that it learned is
-        lost.
+        reactions, the loop is closed and opened again: requests wait meanwhile, and nothing that it learned is lost.
 
         Raises:
             UnknownLoopError: there is no such loop.
@@ -320,7 +322,7 @@ class Loops:
             return change
 
     async def run_closed(self, name: str, work: Callable[[], None]) -> None:
-        """Run what needs a loop's state for itself, on a thread, while the loop has released it; requests wait.
+        """Run work that needs a loop's state exclusively, on a thread, while the loop is closed; requests wait.
 
         Raises:
             UnknownLoopError: there is no such loop.
@@ -355,7 +357,7 @@ class Loops:
             await self._discard(loop)
 
     async def _discard(self, loop: ManagedLoop) -> None:
-        """Release a loop that is gone, and of its state."""
+        """Release a loop that was deleted, and delete its state."""
         async with loop.gate.close():
             await _close(loop, "it was deleted")
             await self._places.discard(loop.name, loop.place)
@@ -383,7 +385,7 @@ async def _close(loop: ManagedLoop, fault: str) -> None:
 
 
 def _follow_definition(loop: ManagedLoop) -> None:
-    """Have a loop that runs go on as its definition says now; where it cannot, its decisions are refused."""
+    """Apply the present definition to a running loop; if that fails, its decisions are refused."""
     try:
         loop.deployment.follow_definition(loop.definition)
     except ConfigurationError as error:
@@ -391,5 +393,5 @@ def _follow_definition(loop: ManagedLoop) -> None:
 
 
 def _to_refusal(error: Exception) -> Exception:
-    """What a loop could not be opened for, to whoever asked."""
+    """The error for a caller, from the one that kept a loop from being opened."""
     return LoopRefusedError(error.detail, error.errors) if isinstance(error, ConfigurationError) else error

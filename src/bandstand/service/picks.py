@@ -1,4 +1,4 @@
-"""Picks: what gets picked of late, by item, by source and by feature value, and what comes of it."""
+"""Picks: what was picked lately, by item, by source and by feature value, and what it earned."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -57,7 +57,7 @@ class PickTable:
     Attributes:
         groups: the largest of them, the largest first; of a number all of them, eight at most, in its order.
         distinct: how many there are.
-        others: what the rest have in common, which is nothing; ``None`` if there is no rest.
+        others: all further groups taken together; ``None`` if there are none.
     """
 
     groups: Sequence[PickGroup]
@@ -70,7 +70,7 @@ class PickReport:
     """What the newest decisions picked.
 
     Attributes:
-        sentence: what is picked most, and what comes of it.
+        sentence: says what is picked most, and what it earns.
         since: when the oldest of them was made; ``None`` for no decision.
         decisions: how many; no more than ``max_decisions``, the newest.
         mean_reward: of those with a reward.

@@ -1,4 +1,4 @@
-"""Readout: what the arms of a split came to, and whether they differ, by user and at every look."""
+"""Readout: what the arms of a split earned, and whether they differ, by user and valid at every look."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -59,7 +59,7 @@ class ScoringContext(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
-    """A request whose user is in memory; a class of whoever asks says what follows.
+    """A request whose user is in memory; callers derive a class that says what follows.
 
     Attributes:
         body: the request as it came.
@@ -86,11 +86,11 @@ class ScoreRequest:
     tries: int = 0
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
-        """Hear which decision stands under its id, or why none does."""
+        """Receive the decision that stands under its id, or the error."""
         raise NotImplementedError
 
     def restart(self) -> None:
-        """Hear that its user has left memory meanwhile."""
+        """Called if its user has left memory meanwhile."""
         raise NotImplementedError
 
 

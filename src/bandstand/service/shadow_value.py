@@ -1,4 +1,4 @@
-"""What policies in the shadow would have earned, beside what was earned, on the same decisions."""
+"""What shadow policies would have earned on the same decisions, compared with what was earned."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class ValueEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowComparison:
-    """A policy in the shadow beside what was served, on the same decisions; see :func:`build_comparison`.
+    """A shadow policy compared with what was served, on the same decisions; see :func:`build_comparison`.
 
     Attributes:
         hash: of the definition that the numbers are of.
@@ -57,7 +57,7 @@ class ShadowComparison:
 async def load_shadow_values(deployment: ServiceContext) -> Mapping[str, ShadowComparison] | None:
     """Every policy in the shadow, live and estimated, side by side; ``None`` if none is there.
 
-    The sums are of its definition as it is configured, from all the times that it was in the shadow.
+    The sums are of its present definition, from all the times that it was a shadow.
     """
     if deployment.shadows is None:
         return None

@@ -81,7 +81,7 @@ def build_engine(
     Args:
         settings: the deployment's.
         catalogue: the loop's policies and schemas.
-        observe: told of each commit.
+        observe: called after each commit.
         definition: the loop; the default one if left out.
         place: what holds its state, if that is not named as the loop.
 
@@ -134,7 +134,7 @@ def require_loops(settings: Settings, configured: Mapping[str, LoopDefinition]) 
 
 
 def build_loop_places(settings: Settings, store: Store) -> LoopPlaces:
-    """Where loops beside the default one are, whose store is given."""
+    """Where the state of the other loops is, given the default loop's store."""
     if read_state_url(settings) is None:
         return DirectoryPlaces(settings.state_dir)
     from bandstand.store.postgres.loop_schemas import LoopSchemas  # noqa: PLC0415 (its driver is an extra)

@@ -52,7 +52,7 @@ def build_judge_worker(
     Args:
         settings: the deployment's.
         store: where turns wait.
-        population: hears of what they teach.
+        population: is notified of what they teach.
         clock: seconds since the epoch.
         shares: the default loop's, in whose process, and from whose budget, any other judges.
         name: of the loop.
@@ -86,7 +86,7 @@ def build_judge_worker(
 
 
 def build_stateless_judge(settings: Settings, worker: JudgeWorker) -> StatelessJudge:
-    """Make what gives opinions: local tiers here, and an LLM that is asked through the judge's process.
+    """Build what gives opinions: local tiers in this process, and an LLM that is asked through the judge's process.
 
     Raises:
         ConfigurationError: a setting, the deployment's file or a prompt is wrong.

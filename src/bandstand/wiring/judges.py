@@ -95,7 +95,7 @@ def build_judges(
         client: asks the LLM.
         mode: in place of ``JUDGE``.
         cache: in place of one of their own; only its verdicts are shared.
-        concurrency: in place of ``JUDGE_MAX_CONCURRENT``, where somebody else keeps that.
+        concurrency: used instead of ``JUDGE_MAX_CONCURRENT``, if the caller limits concurrency itself.
 
     Raises:
         ConfigurationError: see :func:`configuration`; or the prompt is missing or broken.

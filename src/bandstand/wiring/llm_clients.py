@@ -59,7 +59,7 @@ class LlmConnection:
         self._backoff = backoff or Backoff(tries=MAX_TRIES)
 
     def build_client(self, tries: int | None = None) -> ChatClient:
-        """Return a client that tries again what may pass, within the day's caps.
+        """Return a client that retries transient failures, within the day's caps.
 
         Args:
             tries: at most, of one call, in place of the connection's own;
@@ -93,7 +93,7 @@ def llm_host(settings: Settings, *, mode: Mode | None = None) -> str | None:
 
 @asynccontextmanager
 async def open_connection(settings: Settings, *, mode: Mode | None = None) -> AsyncIterator[LlmConnection | None]:
-    """Connect to the judge's model, None if no LLM is asked, and hang up after.
+    """Connect to the judge's model (None if no LLM is asked), and close the connection at the end.
 
     Args:
         settings: the deployment's.

@@ -1,4 +1,4 @@
-"""Where the states of loops beside the default one are: directories in its own, or schemas beside its own."""
+"""Where the states of the other loops are: directories inside the default loop's, or schemas next to its schema."""
 
 import asyncio
 from pathlib import Path
@@ -49,7 +49,7 @@ class SchemaPlaces(LoopPlaces):
     """Schemas of a PostgreSQL, and for each a directory for what stays a process's own.
 
     Args:
-        schemas: beside that of the default loop.
+        schemas: next to that of the default loop.
         state_dir: of the default loop.
     """
 

@@ -75,7 +75,7 @@ class RunningLoop:
     """One loop of a process.
 
     Args:
-        shared: what it has in common with the others; the default loop is made first.
+        shared: the parts that all loops share; the default loop is made first.
         definition: what it is.
         catalogue: its policies and schemas.
         place: what holds its state, if that is not named as the loop.
@@ -164,14 +164,15 @@ class RunningLoop:
             self._opened = opened.pop_all()
 
     async def close(self) -> None:
-        """Commit what was accepted and let go."""
+        """Commit what was accepted, and close the state."""
         await self._opened.aclose()
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Release the state, run what needs it for itself on a thread, and take the state up again.
+        """Close the state, run work that needs it exclusively on a thread, and open the state again.
 
         Raises:
-            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+            BandstandError: what ``work`` raised; or the state cannot be opened again, and the loop answers nothing any
+                more.
         """
         await self._state.aclose()
         try:
@@ -237,7 +238,7 @@ class RunningLoop:
         """Make the application over this loop, and its gate.
 
         Args:
-            routers: routes beside those that every loop has.
+            routers: routes besides those that every loop has.
             options: how it is served.
             loops: for the console, which shows them.
             erase: for the console; in this loop alone if left out.

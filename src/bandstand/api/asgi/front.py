@@ -81,7 +81,7 @@ class FrontController:
         mounts: the way to other loops; ``None`` if there are none.
         gate: counts who is inside; ``None`` if ``mounts`` of another do.
         foreign: another wire under a path of its own.
-        find_hot_target: what a request target names, if that is hot; those that come again and again are remembered.
+        find_hot_target: finds the hot route that a request target names, if any; frequent targets are remembered.
         gathering: where a server that parses hot requests itself has them begin.
     """
 
@@ -185,7 +185,7 @@ class FrontController:
         return await call.answered
 
     def begin(self, call: HotCall, body: bytes) -> None:
-        """Answer a POST that :meth:`is_hot` and is all here, whoever has read it from the wire, by a call of it."""
+        """Answer a POST that :meth:`is_hot` and has arrived whole, through a call."""
         if self.mounts is not None and self.mounts.may_concern(call.path):
             run(self._answer_elsewhere(self.mounts, call, body))
         elif (begin := self._admit(call)) is not None:
@@ -303,7 +303,7 @@ class FrontController:
         return Response(*answer, request_id)
 
     def _find_foreign(self, path: str) -> ForeignWire | None:
-        """The other wire, where a raw path is one of its own in whichever loop."""
+        """The other wire, if a raw path belongs to it in any loop."""
         foreign = self.foreign
         if foreign is None:
             return None

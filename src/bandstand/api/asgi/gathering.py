@@ -1,9 +1,9 @@
 """Hot requests of neighbouring turns of the event loop, begun together.
 
-A group of requests shares what a decision, a commit and a sync cost, some 400 µs whatever its size. While a few are
-being worked on, the rest of the clients wait; so requests are begun once a turn of the loop has brought no more of
-them. No timer is involved: a turn without arrivals takes some microseconds, and a request that came alone begins at the
-end of its own.
+A group of requests shares what a decision, a commit and a sync cost, some 400 µs whatever its size. While a few
+requests are being handled, the other clients wait; so requests are begun once a turn of the event loop has brought no
+more of them. No timer is involved: a turn without arrivals takes some microseconds, and a request that came alone
+begins at the end of its own turn.
 """
 
 import asyncio

@@ -114,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._watch.watch(self, STALLED_SECONDS)
 
     def resume_writing(self) -> None:
-        """Go on: the reader does."""
+        """Continue writing: the reader has caught up."""
         super().resume_writing()
         if not (self._is_watched or self.transport.is_closing()):
             self._watch.release(self)

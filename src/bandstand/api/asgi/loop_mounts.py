@@ -20,7 +20,7 @@ class LoopMounts:
 
     Args:
         loops: which there are.
-        access: tells which loop a key is bound to, and whether a stranger asks.
+        access: says which loop a key is bound to, and whether the caller is known.
         get_front: the gate of a loop's own.
     """
 

@@ -54,8 +54,8 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
     async def put_loop(request: Request, response: Response, name: str) -> LoopDescription:
         """Make a loop, or give one another definition; as a whole, and idempotent.
 
-        Another `mode`, or other `rewards`, are in effect at once; for anything else the loop is closed and opened
-        again, while requests wait. What it has learned stays.
+        A new `mode`, and new `rewards`, are in effect at once; for anything else the loop is closed and opened again,
+        while requests wait. What it has learned stays.
         """
         body = await parse_request(request, LOOP)
         definition = _parse_definition(_check_name(name), body)

@@ -197,7 +197,7 @@ class TipSource(AnswerBody):
 
 
 class Receipt(AnswerBody):
-    """Everything a decision was made of: enough to make the same pick again."""
+    """Everything a decision was made from: enough to compute the same pick again."""
 
     decision_id: str
     user_id: str

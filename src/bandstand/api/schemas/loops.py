@@ -10,7 +10,7 @@ from bandstand.api.schemas.requests import RequestBody
 
 
 class LoopRequest(TypedDict):
-    """What a loop is, as a table of the configuration file says it; what is left out is as it is by default."""
+    """The definition of a loop, like a table of the configuration file; what is left out has its default."""
 
     # What it says is read by LoopDefinition, which knows what was probably meant by what it does not know.
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic's documented hook

@@ -78,7 +78,7 @@ class PassedOver(BaseModel):
 
 
 class OutOfReach(BaseModel):
-    """What may fit and cannot be told apart any more: it is in the state that retention kept in place of events."""
+    """What may match and can no longer be told apart: it is in the state that retention kept in place of events."""
 
     users: int
     until: str | None = Field(description="The newest moment for which that is so")

@@ -1,4 +1,4 @@
-"""A simulation's result for a person: who earned what, overall and as users' decisions continue."""
+"""A simulation's result for a person: what each policy earned, overall and over the course of users' decisions."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -27,14 +27,14 @@ class Price:
     completion_usd: Decimal
 
     def compute_cost(self, usage: TokenUsage) -> Decimal:
-        """The price of so many tokens, in US dollars."""
+        """The price of a number of tokens, in US dollars."""
         prompt, completion = self.prompt_usd * usage.prompt_tokens, self.completion_usd * usage.completion_tokens
         return (prompt + completion) / _TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """So many tokens and US dollars."""
+    """An amount of tokens and US dollars."""
 
     tokens: int = 0
     usd: Decimal = _NO_MONEY

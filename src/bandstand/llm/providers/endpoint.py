@@ -110,7 +110,7 @@ def is_local(host: str) -> bool:
 
 
 def _is_near(base_url: str, host: str) -> bool:
-    """Whether plain HTTP reaches it without a proxy; where proxies are set at all, httpx2 knows their rules."""
+    """Whether plain HTTP reaches it without a proxy; if any proxies are set, httpx2 knows their rules."""
     return httpx2.URL(base_url).scheme == "http" and (is_local(host) or not getproxies())
 
 

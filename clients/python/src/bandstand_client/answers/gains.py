@@ -29,7 +29,7 @@ class Estimate(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class GainOverTarget(Answer):
-    """What is earned beside what a target would have earned, a decision.
+    """What is earned compared with what a target would have earned, for each decision.
 
     Attributes:
         value: the target's mean reward, doubly robust with the logged means.
@@ -195,7 +195,7 @@ class ArmsReadout(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Holdout(Answer):
-    """Users who are kept from the bandit, beside the others.
+    """Users who are served without the bandit, compared with the others.
 
     Attributes:
         share: of the users, as configured.

@@ -239,7 +239,7 @@ class ShadowPick(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt(Answer):
-    """Everything a decision was made of: enough to make the same pick again.
+    """Everything a decision was made from: enough to compute the same pick again.
 
     Attributes:
         client: name of the API key that asked.
