@@ -85,8 +85,8 @@ def choose_batch(
         seeds: the draw of each.
         priors: what was believed of the user of each before.
         now: seconds since the epoch.
-        eligible: of each, equally many candidates that may be picked; all of them if it is not given. The policy
-            decides among these alone; what it thinks of the others is what it would if they had come too.
+        eligible: for each, the candidates that may be picked, equally many; all of them if it is not given. The policy
+            decides among these alone; the numbers of the others are what they would be if they were eligible.
     """
     posteriors = [_get_posterior(policy, *each, now) for each in zip(profiles, priors, strict=True)]
     spares = [extract_second_uniform(seed) for seed in seeds]

@@ -1,7 +1,7 @@
 """Eligibility: candidates that a request offers and does not let anybody pick.
 
-They keep their places. A policy decides among the eligible alone, as if the others had not come; each of the others
-then stands in its place with probability 0.
+They keep their places. A policy decides among the eligible candidates alone, as if the others had not been sent; each
+of the others then keeps its position, with probability 0.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -208,7 +208,7 @@ class Onehot(Encoding):
 
 @dataclass(frozen=True)
 class BlockEncoding(Onehot):
-    """One column that tells which of B blocks of weights a row has: one for each listed value, one for all others.
+    """One column that names which of B blocks of weights a row has: one for each listed value, one for all others.
 
     No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.disjoint`.
     """

@@ -159,8 +159,8 @@ class FeatureSchema:
     def encode(self, context: Mapping[str, object], candidates: Sequence[Mapping[str, object]]) -> FloatArray:
         """Encode K candidates' features under one context: x of shape (K, d), C-contiguous and read-only.
 
-        A missing field takes its default. Values are taken as validated against the fields (type, limits, finite);
-        only a column without limits of its own is looked at again.
+        A missing field takes its default. Values are taken to be validated against the fields (type, limits, finite);
+        only a column without limits is checked again.
 
         Raises:
             InvalidRequestError: K·d exceeds 65,536, or |x| exceeds 10⁶ in a column without limits.

@@ -1,8 +1,8 @@
 """What one policy has learned of one user: ridge sums, counters, and the posterior that follows from the sums.
 
 Of a policy that forgets, the sums decay by half in every half-life: a reward of age a counts 2^(−a/half-life). The age
-is that of the event, to the newest one folded in, so the sums do not depend on when they are read or replayed. What
-decays are the sums alone: under them lies the prior, which a user not heard of for long comes back to.
+is that of the event, to the newest one folded in, so the sums do not depend on when they are read or replayed. Only the
+sums decay; the prior does not, so a user who stays away for long returns to it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -172,7 +172,7 @@ class PolicyState:
         return self._peak <= _EXACTNESS_RATIO * float(after.gram.max())
 
     def relearn(self, rewards: Iterable[TaughtReward], memory: Memory) -> None:
-        """Fold all rewards again, the oldest first, under another memory; what was counted stays."""
+        """Sum up all rewards again, oldest first, under another memory; counts stay."""
         fresh = PolicyState()
         for taught in rewards:
             fresh.learn(taught.x, taught.reward, taught.weight, taught.ts, *memory)

@@ -99,7 +99,7 @@ class Profile:
         return exact
 
     def apply_parting(self, seq: int, key: StateKey, pulls: int, explores: int, newest: float) -> bool:
-        """Fold that decisions are gone without a trace, of somebody who was one of many; rewards are taken back apart.
+        """Subtract the erased decisions of one of several users who share the model; rewards are taken back separately.
 
         Returns:
             Whether all is as it would be had they never been; where the newest is among them, that is not known.

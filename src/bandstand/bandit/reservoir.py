@@ -23,7 +23,7 @@ def compute_capacity(d: int) -> int:
 
 
 def compute_sampling_key(seed: bytes, user_id: str) -> int:
-    """Return the user's place in the order of all users that ``seed`` stands for: 64 bits of keyed BLAKE2b."""
+    """Return the user's rank in the order of all users that ``seed`` defines: 64 bits of keyed BLAKE2b."""
     key = seed if len(seed) <= _KEY_BYTES else hashlib.blake2b(seed).digest()
     return int.from_bytes(
         hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest(), "big"

@@ -239,7 +239,7 @@ class Prior:
             raise ValueError(f"not a prior: {error}") from error
 
     def to_posterior(self) -> "Posterior":
-        """Return the belief of somebody who has not given a reward: the prior itself."""
+        """Return the belief about a user without rewards: the prior itself."""
         return self.posterior
 
     @classmethod

@@ -71,7 +71,7 @@ class Calibration:
         """Read a calibration document.
 
         Raises:
-            ConfigurationError: it is none, of another version, or not what its name says.
+            ConfigurationError: it is not a calibration, has another version, or does not match its name.
         """
         if document.get("version") != VERSION:
             raise ConfigurationError(f"a calibration document of version {VERSION} was expected")
@@ -115,7 +115,7 @@ class Calibrations:
         """Read a document of calibrations.
 
         Raises:
-            ConfigurationError: it is none, of another version, or one of them is not what its name says.
+            ConfigurationError: it holds no calibrations, has another version, or one of them does not match its name.
         """
         listed = document.get("calibrations") if isinstance(document, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
@@ -125,7 +125,7 @@ class Calibrations:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationExample:
-    """A verdict beside the truth.
+    """A verdict, and the true label.
 
     Attributes:
         confidence: as the judge stated it.

@@ -23,7 +23,7 @@ class JudgeRegistry:
         """Return the judge of a taxonomy, the default one if none is named.
 
         Raises:
-            InvalidRequestError: there is none.
+            InvalidRequestError: there is no such taxonomy.
         """
         judge = self._judges.get(self.default if taxonomy is None else taxonomy)
         if judge is None:

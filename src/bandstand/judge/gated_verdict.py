@@ -1,4 +1,4 @@
-"""A judgement: a verdict, or why there is none, beside what it teaches."""
+"""A judgement: a verdict, or the reason for having none, and what it teaches."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ class GatedVerdict(NamedTuple):
     """What was judged, and what the gate made of it.
 
     Attributes:
-        judged: the verdict, or the reason why there is none.
+        judged: the verdict, or the reason for having none.
         applied: what it teaches.
     """
 
@@ -53,7 +53,7 @@ class GatedVerdict(NamedTuple):
         return self.judged.target if isinstance(self.judged, Verdict) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a caller is told: never the raw reply."""
+        """Return what a caller receives: never the raw reply."""
         judged, applied = self.judged, self.applied
         return {
             "label": self.label,

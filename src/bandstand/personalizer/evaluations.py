@@ -67,7 +67,7 @@ class EvaluationCalls:
         admin: applies what was found.
 
     Attributes:
-        runs: those that were asked for over this wire.
+        runs: those requested over this wire.
     """
 
     def __init__(self, loop: PersonalizerLoop, runs: EvaluationQueue, log: DecisionTimes, admin: AdminCalls) -> None:

@@ -19,7 +19,7 @@ _OTHER_KINDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PolicyArguments:
-    """A policy that was asked for.
+    """A requested policy.
 
     Attributes:
         name: what it was called.

@@ -18,7 +18,7 @@ _MAX_FILE: Final = 64 * 1024 * 1024
 
 
 class DecisionTimes(Protocol):
-    """Tells when decisions were made."""
+    """Finds when decisions were made."""
 
     async def find_decision_times(
         self, since: float | None = None, until: float | None = None

@@ -133,7 +133,7 @@ def _split_path(path: str, query: bytes) -> tuple[Shape, list[str]]:
 
 
 def _find_parameter(segments: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The template of a path, and what stands for its parameter, decoded; none has two."""
+    """The template of a path, and the decoded value of its parameter; no path has two."""
     for place, collection in enumerate(segments[:-1]):
         if collection in _COLLECTIONS:
             return (*segments[: place + 1], _PARAMETER, *segments[place + 2 :]), decode_segment(segments[place + 1])

@@ -36,7 +36,7 @@ class PersonalizerWire:
         model: makes and takes files of what the loop has learned; ``None`` if its engine has none.
 
     Attributes:
-        optimizer: looks for a better policy at times, while somebody runs it.
+        optimizer: looks for a better policy from time to time, while it is run.
     """
 
     def __init__(

@@ -313,7 +313,7 @@ def _build_constant_error() -> InvalidRequestError:
 
 
 def _make_generate_request(name: str, fields: Mapping[str, FeatureField], *, closed: bool = False) -> Any:
-    """The request that writes tips: the user's context, with the context ``fields`` of the policy that picks among them."""
+    """The request for tips: the user's context, with the context ``fields`` of the policy that picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
     context = _make_typed_dict(
         f"{name}Context",

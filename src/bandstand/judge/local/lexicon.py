@@ -47,7 +47,7 @@ class _Entries:
 
 
 def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
-    """Return the names of what the words of a message tell: how many of each kind, and how they end.
+    """Return cues from the words of a message: how many of each kind, and which kind is last.
 
     Args:
         tokens: the words in scope.
@@ -138,7 +138,10 @@ def contradicts_stand(tokens: tuple[str, ...], side: WordKind | None, stand: Wor
 
 
 def supports_stand(tokens: tuple[str, ...], *, is_praise: bool) -> bool:
-    """Tell whether a message has a word that bears out a stand: praise for one, displeasure or a wish for the other."""
+    """Return whether a message has a word that supports a stand.
+
+    Praise for one, displeasure or a wish for the other.
+    """
     counts, _ = _count_kinds(tokens)
     return bool(counts["praise"]) if is_praise else bool(counts["complaint"] or counts["wish"])
 

@@ -56,8 +56,8 @@ class Local:
     """Rules and text model together; itself the tier "local".
 
     A product of experts: p(l) ∝ p_model(l) · p_rule(l), where the rule that counts gives its label its score s and
-    every other label (1 − s)/(L − 1). Where no rule fires the model speaks alone (Hinton 2002, for the form), but for a
-    topic shift, which the form of a message tells better than its words (:mod:`bandstand.judge.local.topic_shift`).
+    every other label (1 − s)/(L − 1). If no rule fires, the model decides alone (Hinton 2002, for the form), except for
+    a topic shift, which the form of a message shows better than its words (:mod:`bandstand.judge.local.topic_shift`).
 
     Where the turn says what was chosen, the question is whether that was welcome: the likeliest label of a stand then
     has the mass of all labels of that stand, since whether "shorter, please" repeats or corrects is beside the point.
@@ -107,7 +107,7 @@ class Local:
 
     @property
     def rules(self) -> Rules:
-        """The rules alone, a tier of their own."""
+        """The rules alone, as a tier."""
         return self._rules
 
     def verdict(self, turn: CutTurn) -> Verdict:
@@ -225,7 +225,7 @@ class Local:
         return pooled
 
     def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:
-        """Leave a stand heard by wording alone no more than half, unless the words known to judge bear it out.
+        """Give a stand that only the text model supports at most half, unless the lexicon supports it too.
 
         What was pooled from several labels is surer than it should be, and text model and lexicon err about different
         messages: so both must hear the stand before it teaches, or the model very surely where the lexicon hears none.
@@ -248,7 +248,7 @@ class Local:
         return np.asarray(doubted)
 
     def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
-        """Doubt a stand heard by wording alone that the words known to praise or complain speak against."""
+        """Reduce a stand that only the text model supports, if the lexicon's words contradict it."""
         words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
         polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
         if polarity == "other":

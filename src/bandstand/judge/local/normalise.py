@@ -40,7 +40,7 @@ class NormalisedTurn:
         about: the words of what was chosen; none where the turn does not say.
         rating: the rating that the message is, from −1 to 1; None if it is none.
         question: the user's question, normalised, both ends of it.
-        answer: the answer as it is, since few turns need it read.
+        answer: the answer as given; few turns need it normalised.
     """
 
     text: str

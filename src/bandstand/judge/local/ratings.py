@@ -59,7 +59,7 @@ _KNOWN_SIGNS: Final = frozenset(
 
 
 def is_known_sign(token: str) -> bool:
-    """Return whether an emoji says how somebody took something; the shipped rules ``any.*`` say how."""
+    """Return whether an emoji is a sign of approval or disapproval; the shipped rules ``any.*`` say of which."""
     return token in _KNOWN_SIGNS
 
 

@@ -1,4 +1,4 @@
-"""Scope: which part of a message speaks of the answer, and which is quoted, past, supposed, or somebody else's word.
+"""Scope: which part of a message is about the answer, and which is quoted, past, supposed, or somebody else's word.
 
 A message is split into sentences and clauses. What stands in quotation marks, clauses about the past, what other people
 say and what is only supposed are set aside; the rest is in scope, and it alone is judged. Where a clause begins with

@@ -1,4 +1,4 @@
-"""Signal: whether a message says anything at all, so that silence is never taken for a neutral verdict."""
+"""Signal: whether a message says anything, so that silence is never taken for a neutral verdict."""
 
 from bandstand.judge.local.normalise import extract_window
 from bandstand.judge.local.ratings import is_known_sign

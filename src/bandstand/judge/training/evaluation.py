@@ -31,7 +31,7 @@ async def judge_rows(
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> list[JudgedRow]:
-    """Have a tier judge every row, so many at once; the outcomes keep the rows' order.
+    """Let a tier judge every row, several at once; the outcomes keep the rows' order.
 
     Args:
         tier: the judge.

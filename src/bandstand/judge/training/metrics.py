@@ -1,4 +1,4 @@
-"""Agreement of a judge with known truth: pure functions over lists of names. A ratio of 0 to 0 is None, not 0."""
+"""Agreement of a judge with known truth: pure functions over lists of names. The ratio 0/0 is None, not 0."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -123,7 +123,7 @@ def fit(
         decay: λ.
         iterations: how many gradient steps.
         start: W₀ of shape (BUCKETS, labels) and its bias; zeros if there is none. The bias is not drawn back.
-        learns_bias: whether the bias moves at all.
+        learns_bias: whether the bias is trained.
 
     Returns:
         Weights of shape (BUCKETS, labels) and bias of shape (labels,).

@@ -297,7 +297,7 @@ def _describe_lack(record: Mapping[str, Any], messages: list[TranscriptMessage])
 
 
 def parse_json_lines(lines: Iterable[str]) -> Iterator[SourceRecord]:
-    """Read a JSON value a line; empty lines are skipped, a line that is none has a fault."""
+    """Read a JSON value from each line; empty lines are skipped, a line that is no JSON has a fault."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
