@@ -109,7 +109,7 @@ async def _load_means(deployment: ServiceContext) -> dict[str, float]:
 
 
 def _parse_plan(form: Form) -> dict[str, Any]:
-    """The request that a filled form stands for.
+    """The request from a filled form.
 
     Raises:
         ValueError: a field holds what cannot be; its message is for a person.

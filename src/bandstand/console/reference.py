@@ -42,7 +42,10 @@ def add_reference_routes(
     sessions: Sessions,
     authorize_reader: AuthorizeReader,
 ) -> None:
-    """Add the page, for whoever may read the OpenAPI document: by a key in a header, or logged in at the console."""
+    """Add the page, for callers that may read the OpenAPI document.
+
+    With a key in a header, or logged in at the console.
+    """
 
     def render(request: Request, visit: Visit | None, document_link: str) -> Response:
         document = request.app.openapi()

@@ -61,7 +61,7 @@ class Visit:
         client: the name that events they cause are given: that of their key.
         token: what their forms carry.
         person: what they said they are called; empty where they did not.
-        keyed: whether they gave a key; else there is none to give, and nothing to log out of.
+        keyed: whether a key was given; if not, no keys are configured, and there is no log-out.
     """
 
     client: str

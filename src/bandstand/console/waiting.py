@@ -10,7 +10,7 @@ MAX_WAIT_S = 0.1
 
 
 class Patience:
-    """Waits a moment; what takes longer continues, and whoever asks next finds it done."""
+    """Waits a moment for some work; if it takes longer, it continues, and the next request finds it done."""
 
     def __init__(self) -> None:
         self._going_on = set[asyncio.Task[Any]]()
@@ -26,7 +26,7 @@ class Patience:
         return None
 
     def _handle_done(self, task: asyncio.Task[Any]) -> None:
-        """Take note of how it ended; whoever asks next is told by the work itself."""
+        """Record how it ended; the next request gets the result or the error from the work itself."""
         self._going_on.discard(task)
         if not task.cancelled():
             task.exception()

@@ -172,7 +172,7 @@ def _clean_text(text: str) -> str:
 
 
 def _make_unique(ids: Sequence[str]) -> list[str]:
-    """Fill in ``tip-{i}`` (i from 1) where an id is missing, and tell repeated ones apart: the first keeps its id."""
+    """Fill in ``tip-{i}`` (i from 1) if an id is missing, and make repeated ones different: the first keeps its id."""
     taken = set(ids)
     seen: set[str] = set()
     unique: list[str] = []

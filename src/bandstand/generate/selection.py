@@ -20,7 +20,7 @@ class SelectedPrompt(NamedTuple):
 
 
 def default_versions(setting: str, library: PromptLibrary, name: str = GENERATE) -> tuple[str, ...]:
-    """The versions that ``DEFAULT_PROMPT_VERSION`` stands for: empty is ``v1``, else one, or several with commas.
+    """The versions that ``DEFAULT_PROMPT_VERSION`` names: ``v1`` if it is empty, else one, or several with commas.
 
     Raises:
         ConfigurationError: a version is not in the library.

@@ -1,4 +1,4 @@
-"""What the judge's LLM may cost in a UTC day, as the ledger keeps it: a reservation is a row before anything is asked.
+"""The judge's LLM budget of a UTC day, kept in the ledger: a reservation is a row written before any call.
 
 It is the most that a turn, or a call, can cost, so the caps hold while these are under way. One that a crash has left
 unsettled stays, since nobody knows what was spent.
@@ -77,7 +77,7 @@ class LedgerBudget:
             self._daily.exclude(self._book)
 
     async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> Reservation | None:
-        """Set aside the most that a turn can cost, once there is room; ``None`` if the LLM must not be asked."""
+        """Reserve the most that a turn can cost, once there is room; ``None`` if the LLM must not be asked."""
         if self._compute_bound is None:
             return None
         try:
@@ -125,7 +125,7 @@ class LedgerBudget:
             raise
 
     def settle(self, reservation: Reservation | None, usage: TokenUsage) -> Settlement | None:
-        """What a reservation came to; the caller writes it down. ``None`` if nothing was reserved."""
+        """The actual cost of a reservation, for the caller to write; ``None`` if nothing was reserved."""
         return None if reservation is None else _to_settlement(reservation, self._daily.settle(reservation, usage))
 
     async def record_settlement(self, settlement: Settlement) -> None:

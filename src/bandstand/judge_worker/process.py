@@ -46,7 +46,7 @@ class JudgeProcessNotStartedError(BandstandError):
 
 
 class TurnFailedError(BandstandError):
-    """The judge met a fault of its own over this turn."""
+    """The judge failed on this turn by a fault of its own."""
 
     code = "turn-failed"
 
@@ -58,7 +58,7 @@ class PendingQuestion(NamedTuple):
         number: its own.
         process: that it was handed to.
         answer: what the process says to it, as it came.
-        answers_before: answers to all questions that had come when it was asked.
+        answers_before: how many answers, to any question, had come when it was asked.
     """
 
     number: int

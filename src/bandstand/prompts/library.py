@@ -11,8 +11,8 @@ A file is TOML front matter between two lines of ``+++`` and a Jinja2 template w
     {% block system %}You write tips.{% endblock %}
     {% block user %}Write {{ n }}.{% endblock %}
 
-Templates run sandboxed and strict: a value that is not there is an error, never an empty string. What can be known to
-be wrong is found when the file is read, so that a broken file is named with its line and the others stay usable.
+Templates run sandboxed and strict: a value that is not there is an error, never an empty string. Faults are found when
+a file is read, so that a broken file is named with its line and the others stay usable.
 """
 
 import re

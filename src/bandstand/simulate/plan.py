@@ -230,6 +230,6 @@ def to_truth_name(policy: str) -> str:
 
 
 def parse_contestant(contestant: str) -> tuple[str, bool]:
-    """Tell a contestant's policy, and whether the truth teaches it."""
+    """Parse a contestant into its policy, and whether the truth teaches it."""
     policy = contestant.removesuffix(_BY_TRUTH)
     return policy, policy != contestant

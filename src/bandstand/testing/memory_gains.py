@@ -1,4 +1,4 @@
-"""What decisions earned beside what else could have been, added up again at each question."""
+"""What decisions earned compared with the alternatives, added up again at each query."""
 
 import json
 from collections import defaultdict

@@ -66,7 +66,7 @@ class MemoryRewards:
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
 
     def _add(self, reward: Reward, decision: Decision) -> AcceptedReward:
-        """Take a part of a decision's reward, and teach what all of them come to."""
+        """Add a part of a decision's reward, and teach the aggregate of all parts."""
         events, standing = self._events, decision.reward
         if standing is not None and windows.is_final(standing, reward.settings):
             return AcceptedReward(standing, "decision")
@@ -105,7 +105,7 @@ class MemoryRewards:
         return Activation(activated=True, reward=reward)
 
     def close_windows(self, limit: int) -> ClosedWindows:
-        """Teach what silence comes to, in the order in which windows end."""
+        """Teach the default reward of decisions without one, in the order in which windows end."""
         events, ts = self._events, self._clock()
         awaiting = [
             (window.due, decision.seq, window.fallback, decision)

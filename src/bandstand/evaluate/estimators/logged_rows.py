@@ -34,7 +34,7 @@ _ROWS_PER_CHUNK = (512, 8192)  # beyond, OpenBLAS puts threads to every dot prod
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedRows:
-    """Checked rows: n decisions, what was done, what came of it, and what the target policy would have done.
+    """Checked rows: n decisions, what was done, its reward, and what the target policy would have done.
 
     Attributes:
         reward: r_i, (n,).

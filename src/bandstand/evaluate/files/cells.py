@@ -141,7 +141,7 @@ def to_text(value: object) -> str:
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a cell says that there is nothing: null, NaN, or text that stands for it."""
+    """Return whether a cell is a missing value: null, NaN, or text that means it."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in MISSING)

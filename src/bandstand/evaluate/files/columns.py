@@ -91,7 +91,7 @@ class Columns:
         """Read what differs from the names above.
 
         Raises:
-            EvaluationError: a part is not NAME=COLUMN, or the name is none of ours.
+            EvaluationError: a part is not NAME=COLUMN, or the name is unknown.
 
         >>> Columns.parse("reward=click,propensity=pscore")
         Columns(reward='click', propensity='pscore', action='action', target='target', q_hat='q_hat')

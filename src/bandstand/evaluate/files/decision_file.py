@@ -51,7 +51,7 @@ class DecisionFile:
 
         Args:
             path: where it is.
-            form: the name of its form; if left out, its first record tells.
+            form: the name of its form; if left out, its first record decides.
 
         Raises:
             EvaluationError: it cannot be read.

@@ -97,7 +97,7 @@ class PolicyReplay:
     """Candidate policies over the events of one log.
 
     Args:
-        candidates: who is asked.
+        candidates: the policies that are evaluated.
         locate: what an error calls an event, from its number.
         model: also model the rewards, for estimators that want it.
         frozen_since: time from which nothing teaches the candidates any more, in seconds since the epoch; None for
@@ -180,7 +180,7 @@ class PolicyReplay:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on where the replay stood of which :meth:`to_json` returned this."""
+        """Restore the replay's state from what :meth:`to_json` returned."""
         self._started = bool(document["started"])
         for candidate, learned in zip(self._candidates, document["candidates"], strict=True):
             candidate.restore(learned)

@@ -1,4 +1,4 @@
-"""A model of the rewards for the estimators that want one, never asked about a reward it has seen."""
+"""A model of the rewards for estimators that need one; it never predicts a reward that it has seen."""
 
 from collections.abc import Mapping
 from typing import Any

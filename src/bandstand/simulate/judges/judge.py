@@ -1,4 +1,4 @@
-"""Who says what a user does with a task: the world's own rule, or a judge that is asked and may fail."""
+"""What decides a user's reaction to a task: the world's own rule, or a judge, which may fail."""
 
 from typing import NamedTuple, Protocol
 

@@ -76,7 +76,7 @@ class ChatLearner:
         return decided
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback:
-        """Have the message read, unless it was before, and teach what that comes to."""
+        """Have the message read, unless it was read before, and teach the resulting reward."""
         if feedback is None:
             feedback = await self._listener.read_message(self._episode, self._step, self._pick)
         if feedback.reward is not None:

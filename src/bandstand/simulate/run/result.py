@@ -1,4 +1,4 @@
-"""What a run tells at its end, or where it was stopped: one JSON object."""
+"""The result of a run at its end, or where it was stopped: one JSON object."""
 
 import json
 from typing import Any

@@ -194,7 +194,7 @@ class Runner:
             each.written = len(past)
 
     def _count_remaining(self) -> None:
-        """Count what was played before and not come to this time."""
+        """Count the steps that were played before and have not been reached this time."""
         for key, kept in self._stored_plays.items():
             past = decode_steps(kept)
             self.tally.add(key, self._episodes(key[0])[key[1]], past)

@@ -43,7 +43,7 @@ class DsjsonForm:
         return any(name in names for name in (*_COST, *_PROBABILITY)) or {"c", "a", "p"} <= set(names)
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Every record stands for itself."""
+        """Every record is independent of the others."""
 
     def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision | LateReward]:
         """Read a decision with its cost; an event without a decision gives nothing.

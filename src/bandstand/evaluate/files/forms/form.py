@@ -29,7 +29,7 @@ class RecordedDecision:
         propensity: probability with which it was picked, in (0, 1].
         context: raw values by field.
         propensities: of all candidates, in their order; empty where the log does not say.
-        reward: what came of it in the end; None if nothing did.
+        reward: its reward in the end; None if nothing did.
         policy: who decided.
         ts: when, in seconds since the epoch.
         rewarded_later: what its reward calls it, where that stands further on in the log; it teaches only there.
@@ -73,7 +73,7 @@ class DecisionForm(Protocol):
         """Return whether a log whose first record has these keys is of this form."""
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Read the whole log once before it is parsed, where one record cannot be read without the others."""
+        """Read the whole log once before it is parsed, if a record cannot be read without the others."""
 
     def parse(self, record: Mapping[str, Any]) -> Iterable[RecordedDecision | LateReward]:
         """Read one record; what it says nothing of a decision in gives nothing.
