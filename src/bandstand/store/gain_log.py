@@ -1,4 +1,4 @@
-"""What a store promises of gains: of holdouts, launches, and what decisions earned beside what else could have been."""
+"""What a store promises about gains: holdouts, launches, and what decisions earned compared with the alternatives."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from bandstand.store.tables.splits import HoldoutStart
 
 
 class GainLog(Protocol):
-    """What decisions earned beside what else could have been, summed a little behind the commits."""
+    """What decisions earned compared with the alternatives, summed a little behind the commits."""
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
         """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues.

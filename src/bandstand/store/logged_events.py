@@ -68,7 +68,7 @@ class LoggedReset(NamedTuple):
 
 
 class LoggedState(NamedTuple):
-    """A user's state was put in place of what was learned: by an import, or by retention for what it took.
+    """A user's state replaced what was learned: by an import, or by retention for the events that it deleted.
 
     Attributes:
         seq: number of the import; 0 of what retention took.

@@ -1,4 +1,4 @@
-"""What keeps runs that are played beside a service: a file of a state directory, or a table of a shared ledger."""
+"""Storage of background runs: a file of a state directory, or a table of a shared ledger."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol

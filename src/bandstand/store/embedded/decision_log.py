@@ -1,4 +1,4 @@
-"""Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
+"""Decisions: logged and counted, found again for their reward, and kept in memory while a reward is likely to come."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
@@ -143,7 +143,7 @@ class EmbeddedDecisions:
         """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker.
 
         Args:
-            found: as it was read.
+            found: the decision as it was read.
             forgotten: how many had been forgotten as the reading began. One that was forgotten since may have changed
                 since, too: then nothing is kept, and ``None`` is returned.
         """
@@ -181,7 +181,7 @@ class EmbeddedDecisions:
         return decision.seq <= self._directory.horizon and decision.reward is None
 
     def forget(self, decision: Decision) -> None:
-        """Let the ledger be asked for the decision from now on: a reward of it was refused, so memory may be wrong."""
+        """Read the decision from the ledger from now on: a reward for it was refused, so memory may be wrong."""
         self.forgotten += 1
         self._recent.pop(decision.decision_id, None)
 

@@ -85,7 +85,7 @@ class EmbeddedDeployment:
             registry.record_shadows(seq, policies)
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Log that a policy's rewards count differently from now on, and fold everybody's again as they are met."""
+        """Log that a policy's rewards count differently from now on, and sum everybody's again as they are met."""
         directory = self._directory
         seq = directory.next_seq(change.ts)
         await directory.run_exclusively(partial(memories.log_memory_change, seq=seq, change=change))
@@ -130,7 +130,7 @@ class EmbeddedDeployment:
         return await self._directory.read(decisions.load_policy_totals)
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        """Sums about the health of the learning loop, by policy, and by day for the newest ``days``."""
         # Numbers may run ahead of a clock that was set back.
         newest = loop_health.to_day(min(to_time(self._directory.last_seq), self._directory.clock()))
         return await self._directory.read(loop_health.load_loop_sums, newest - days + 1)

@@ -250,7 +250,7 @@ class EmbeddedJudgements:
         return await self._directory.read(judgement_queries.find_verdict, judgement)
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
         return await self._directory.read(judgement_queries.find_last_applied, judgement)
 
     async def list_update_times(self, user_id: str, ts: float) -> list[float]:

@@ -58,7 +58,7 @@ class EmbeddedParts:
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add(self, reward: Reward) -> AcceptedReward:
-        """Log a part of a decision's reward, and teach what all of them come to.
+        """Log a part of a decision's reward, and teach the aggregate of all parts.
 
         Raises:
             UnknownDecisionError: the decision is gone, or another user's.
@@ -145,7 +145,7 @@ class EmbeddedParts:
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def close_windows(self, limit: int) -> ClosedWindows:
-        """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
+        """Close windows that have ended, in the order of their ends; those without a reward teach the default one."""
         ts, forgotten = self._directory.clock(), self._decisions.forgotten
         due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
@@ -203,7 +203,7 @@ class EmbeddedParts:
         return reward
 
     def forget(self, decision: Decision) -> None:
-        """Have a decision read from the ledger again when it is asked for."""
+        """Read a decision from the ledger again when it is next needed."""
         self._decisions.forget(decision)
 
     # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────

@@ -307,7 +307,7 @@ class StateDirectory:
         return event
 
     def conclude(self, event: UserEvent[Any], error: BaseException | None) -> BaseException | None:
-        """Take note that an event is settled; returns the error as whoever waits hears it."""
+        """Record that an event is settled; returns the error for its waiters."""
         user = event.user
         user.pending -= 1
         del self._in_flight[event.seq]

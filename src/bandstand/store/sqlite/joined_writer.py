@@ -26,7 +26,7 @@ class JoinedWriter:
     def join(self) -> Iterator[None]:
         """Have what is submitted inside committed as one operation; nothing may be awaited meanwhile.
 
-        Whoever waits for one of them hears what came of all, that the writer took none of them included.
+        Waiters of one of them get the outcome of all, also if the writer accepted none of them.
         """
         joined: list[WriterOperation] = []
         self._joined = joined

@@ -1,8 +1,8 @@
 """Syncs of the write-ahead log, beside the event loop: what was committed before one is on the disk after it.
 
 A commit under ``synchronous=NORMAL`` writes its frames to the log and returns; ``fdatasync`` on any descriptor of that
-file then hardens all of them. So the loop commits, one thread syncs, and whoever waits hears of it in order; while a
-sync is under way the next one gathers. Why a descriptor of our own is safe: ``docs/adr/0036-commits-on-the-loop.md``.
+file then hardens all of them. So the loop commits, one thread syncs, and waiters are notified in order; while a sync is
+under way, the next group gathers. Why a descriptor of our own is safe: ``docs/adr/0036-commits-on-the-loop.md``.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class LogSync:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Harden the names in a folder: a log that was synced must be found again."""
+    """Sync the names in a folder: a log that was synced must be found again."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The mark of a ledger whose events have been moved elsewhere: no service goes on writing here."""
+"""The mark of a ledger whose events have been moved elsewhere: no service may write here any more."""
 
 import json
 import sqlite3

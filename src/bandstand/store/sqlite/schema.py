@@ -84,7 +84,7 @@ def _build_error(message: str, code: int) -> sqlite3.OperationalError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Ask before SQLite does: it would open the ledger and leave files beside it that stay read-only afterwards."""
+    """Check this before SQLite opens the ledger: it would leave files beside it that stay read-only afterwards."""
     return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -120,7 +120,7 @@ def add_empty_tables(connection: sqlite3.Connection) -> None:
 
 
 def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:
-    """Whether whoever wrote to the ledger has scrubbed what it moved into the file."""
+    """Whether every process that wrote to the ledger has scrubbed what it moved into the file."""
     query = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?)"
     return bool(connection.execute(query, (SCRUBBED_KEY,)).fetchone()[0])
 

@@ -33,7 +33,7 @@ def find_unused(page: bytes, offset: int = 0) -> list[Range]:
     """What of a page is in no use: the space between cell pointers and cells, and the inside of freeblocks.
 
     Args:
-        page: as it is in the file.
+        page: its bytes in the file.
         offset: where its header begins: on the first page, after the file's own.
 
     Returns:
@@ -69,7 +69,8 @@ class LedgerFile:
         path: the ledger's.
 
     Attributes:
-        lock: held by whoever moves the log into the file and scrubs what was moved: nothing else may move any then.
+        lock: held while the log is moved into the file and what was moved is scrubbed: nothing else may move pages
+            then.
     """
 
     def __init__(self, path: Path) -> None:

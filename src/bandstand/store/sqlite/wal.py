@@ -35,7 +35,7 @@ class WriteAheadLog:
     Args:
         ledger: the ledger's file.
         file: the same, below SQLite.
-        writer: its writer, which alone can see to it that nothing is added meanwhile.
+        writer: its writer, the only one that can make sure that nothing is added meanwhile.
         is_scrubbed: the file holds nothing outside of what is in use, but on pages that the log names.
     """
 
@@ -49,7 +49,7 @@ class WriteAheadLog:
         self._wanted, self._emptied = 1, 0  # a process that was killed may have left an erasure's log behind
 
     async def run_upkeep(self) -> None:
-        """Keep it short, and see to it that it gets emptied where readers were in the way."""
+        """Keep it short, and make sure that it is emptied if readers were in the way."""
         while True:
             with suppress(OSError, sqlite3.Error, BandstandError):
                 async with self._lock:
@@ -60,7 +60,7 @@ class WriteAheadLog:
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
-        """Let it begin again in the midst of many deletions: to cut a long one to nothing takes the kernel long."""
+        """Start it over in the midst of many deletions, because truncating a long one takes the kernel long."""
         async with self._lock:
             await self._move()
 
@@ -138,7 +138,7 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
 def _move_beside(ledger: Path, file: LedgerFile) -> int:
     """Move most of the log while the writer continues; returns how many frames readers kept from it.
 
-    On connections of its own: who gives up waiting must not close them under the thread that uses them. One of them
+    On connections of its own: a waiter that gives up must not close them under the thread that uses them. One of them
     reads, so that the log cannot begin again, and forget which pages it named, before these are scrubbed.
     """
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:

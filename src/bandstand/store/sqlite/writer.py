@@ -54,7 +54,7 @@ class Writer:
         connection: the one that writes; no other connection may.
         log_sync: syncs the connection's log; ``None`` if nothing is to be synced (``DURABILITY=process``).
         max_pending: operations that may wait before new ones are refused.
-        observe: told of each commit, on the event loop.
+        observe: called after each commit, on the event loop.
     """
 
     def __init__(

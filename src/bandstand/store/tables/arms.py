@@ -1,4 +1,4 @@
-"""Arms: what came of the users of each arm of a split, by user and summed over them, as of now and of every day."""
+"""Arms: what the users of each arm of a split earned, by user and summed over them, as of now and of every day."""
 
 import sqlite3
 from collections import defaultdict

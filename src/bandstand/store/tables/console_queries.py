@@ -1,7 +1,7 @@
-"""What a person looks at: pages of the ledger, each asked for in bounded work, whatever the ledger's size.
+"""Queries of the console: pages of the ledger, each found with bounded work, whatever the ledger's size.
 
 Counts come from the hourly rollups, pages from indexes, and what would have to be counted row by row is counted up to
-``MAX_COUNTED`` and no further. Everything is read beside the writer, on connections and a thread of its own.
+``MAX_COUNTED`` and no further. Everything is read on connections and a thread of its own, beside the writer.
 """
 
 import asyncio

@@ -85,7 +85,7 @@ def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, deci
 
 
 def list_due(connection: sqlite3.Connection, registry: PolicyRegistry, ts: float, limit: int) -> list[DueDecision]:
-    """Decisions whose windows have ended by ``ts`` and await somebody, in the order of their ends.
+    """Decisions whose windows have ended by ``ts`` and are not closed yet, in the order of their ends.
 
     Each is as :func:`find_decision` has it. One that a turn holds is not among them.
     """

@@ -1,4 +1,4 @@
-"""Generations in the ledger: what was written for a user, and what came of it once its tips were picked and rewarded.
+"""Generations in the ledger: what was written for a user, and what its tips earned once they were picked.
 
 The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
 holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). The
@@ -49,7 +49,7 @@ class LoggedGeneration:
         chosen: who chose the prompt.
         propensity: the probability of that choice; None if the request made it.
         source: what wrote the tips, ``llm`` or ``template``.
-        requested: how many tips were asked for.
+        requested: how many tips were wanted.
         tips: their ids, no two alike.
         tries: calls made to the model.
         tasks_left_out: tasks that were not shown to it.
@@ -89,7 +89,7 @@ class TipOrigin:
 
 @dataclass(frozen=True, slots=True)
 class PromptTotals:
-    """What one wording of a prompt came to since the ledger began.
+    """What one wording of a prompt earned since the ledger began.
 
     Attributes:
         generations: requests answered with it.

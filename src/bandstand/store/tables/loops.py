@@ -1,6 +1,6 @@
 """Loops in the ledger of the default one: who made, changed or deleted which, and when; before and after.
 
-And the erasures that go over all loops, for as long as they do: each has a ledger of its own, and no commit is of two.
+And the erasures over all loops that are under way: each loop has a ledger of its own, and no commit covers two.
 """
 
 import json
@@ -85,7 +85,7 @@ def build_note_row(seq: int, ts: float, user_id: str, client: str) -> MarkInsert
 
 
 def list_erasure_notes(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Users whose erasure over all loops has begun and not ended, and who asked for it."""
+    """Users whose erasure over all loops is under way, and the clients that asked for it."""
     query = "SELECT document, client FROM marks WHERE uid IS NULL AND kind = ? ORDER BY seq"
     return [(json.loads(document), client) for document, client in connection.execute(query, (_NOTE,))]
 

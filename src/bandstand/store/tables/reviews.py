@@ -1,6 +1,6 @@
 """Turns as people review them: with their words and the verdict that stands; and what people have said of them so far.
 
-A page is looked for among a bounded number of turns, whatever the ledger's size, and says where to look on.
+A page searches a bounded number of turns, whatever the ledger's size, and says where to continue.
 """
 
 import json

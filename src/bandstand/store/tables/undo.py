@@ -98,7 +98,7 @@ class UndoRecord:
     Attributes:
         seq: its event number.
         ts: seconds since the epoch.
-        client: name of the API key that asked.
+        client: name of the API key of the caller.
         selection: what was meant, by name.
         rewards: how many were taken back.
         users: of how many users.

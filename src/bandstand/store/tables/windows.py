@@ -50,7 +50,7 @@ class PartInsert(NamedTuple):
 
 
 class WindowUpdate(NamedTuple):
-    """Whether somebody is still to look at a window at its end."""
+    """Whether a window is still to be closed at its end."""
 
     decision: int
     awaits: bool
@@ -148,7 +148,7 @@ def takes_time(reward: Reward, decision: Decision) -> bool:
 
 
 def is_final(standing: Reward, settings: RewardSettings | None) -> bool:
-    """Whether what stands for a decision is all that it takes: a judged turn, or where a decision is rewarded once."""
+    """Whether a decision accepts no further reward: after a judged turn, or if decisions are rewarded once."""
     is_once = settings is None or settings.aggregation == "once"
     return standing.source not in {"client", "default"} or (
         is_once and standing.source == "client" and not is_only_kept(standing)
@@ -241,7 +241,7 @@ def build_kept(decision: Decision, value: float, client: str, ts: float) -> Rewa
 def take_part(decision: Decision, reward: Reward, reason: str | None) -> bool:
     """Let a part join those of its decision, unless ``reason`` says why not; returns whether something is taught by it.
 
-    What the reward comes to is noted in it; what the decision has taught so far is not touched.
+    The reward's value is set in it; what the decision has taught so far is not touched.
     """
     if reward.reason == LOGGING_ONLY:  # whoever sends it knows what the store does not
         reason = reason or LOGGING_ONLY
