@@ -34,7 +34,7 @@ def demo(
     people: list[subprocess.Popen[bytes]] = []
 
     def start_people(url: str) -> None:
-        """Let them come when it is this service that answers there, and no other that had the port before."""
+        """Start the simulated people when this service answers, and not another one that had the port before."""
         command = build_python_command("demo-users", "--url", url)
         people.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603 (our own words)
         write_error_line(f"A demonstration: open {url}/console in a browser; Ctrl-C ends it and forgets it all.")

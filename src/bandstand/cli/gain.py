@@ -87,7 +87,7 @@ def report(
 
 
 def _show_spans(console: Console, found: "GainReport") -> None:
-    """What was earned beside what would have been, by policy and by day."""
+    """What was earned compared with what would have been, by policy and by day."""
     assert found.all is not None  # noqa: S101 (whoever calls has looked)
     spans = {"all": found.all, **{f"last {name}": each for name, each in found.spans.items()}, **found.policies}
     show_rows(
@@ -148,7 +148,7 @@ def _read_shared(location: StateLocation, definitions: Mapping[str, str], *, has
 def _build_readouts(
     histories: "Mapping[str, tuple[ArmHistory, float]]", experiment: Experiment | None
 ) -> dict[str, "Readout"]:
-    """What the arms of the experiment and of the holdout that run came to."""
+    """What the arms of the running experiment and holdout earned."""
     from bandstand.service.readout import build_readout  # noqa: PLC0415 (as above)
     from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM  # noqa: PLC0415 (as above)
 

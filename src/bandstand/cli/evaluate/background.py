@@ -88,7 +88,7 @@ class _SupervisedLog:
         """Each page, with how far it brings us written down first.
 
         Raises:
-            EvaluationStoppedError: nobody wants the rest.
+            EvaluationStoppedError: the evaluation was stopped.
         """
         for page in pages:
             if self._stopped.is_set() or not self._save_sometimes():

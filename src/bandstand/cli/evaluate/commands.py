@@ -119,7 +119,7 @@ def evaluate_log_at_once(  # noqa: PLR0913 (each is a flag)
 ) -> None:
     """Estimate what policies would have earned on logged decisions, and say how far to trust it.
 
-    From a ledger (beside a running service too) configured policies decide again, learning as the log continues. A file
+    From a ledger (beside a running service too) configured policies decide again, learning along the log. A file
     of rows needs no ledger: columns reward, propensity and target, the evaluated policy's probability of the action.
     """
     if context.invoked_subcommand is not None:

@@ -66,7 +66,7 @@ class EvaluationFlags:
     loop: str | None
 
     def build_question(self, default: str) -> EvaluationSpec:
-        """The estimates asked for, or those of ``default``."""
+        """The requested estimates, or those of ``default``."""
         names = (self.estimators or default).split(",")
         formulas = {formula.label: formula for formula in map(Formula.parse, names)}
         return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
@@ -221,7 +221,7 @@ def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) 
 
 
 def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
-    """The policies that the flags name, which nothing has taught yet; also in a process of its own."""
+    """The policies that the flags name, before any learning; also in a child process."""
     return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
 
 

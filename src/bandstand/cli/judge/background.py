@@ -71,7 +71,7 @@ def play_judge_run(run: int, state_dir: str | None) -> None:
 
 
 class _SupervisedRun:
-    """A run whose progress is written down beside it, by a thread that also notices when nobody wants it any more."""
+    """A run whose progress is written by a thread, which also notices when the run was stopped."""
 
     def __init__(self, runs: JudgeRuns, claim: RunClaim, total: int) -> None:
         self._runs = runs
@@ -85,10 +85,10 @@ class _SupervisedRun:
         threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
     def update(self, done: int, total: int) -> None:
-        """So many turns of so many are judged.
+        """Record how many of the turns are judged.
 
         Raises:
-            JudgeRunStoppedError: nobody wants the rest.
+            JudgeRunStoppedError: the run was stopped.
         """
         self._done, self._total = done, total
         if self._stopped.is_set():

@@ -212,7 +212,7 @@ def label(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the turns of a file, and write verdict, confidence and reward beside each.
+    """Judge the turns of a file, and write each with its verdict, confidence and reward.
 
     A run that was stopped is continued; turns whose LLM could not be reached are judged again.
     """

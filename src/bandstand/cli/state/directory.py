@@ -35,7 +35,7 @@ class StateLocation(NamedTuple):
     """Where the state is, what is configured for it, and which loop's it is.
 
     Attributes:
-        directory: that holds it; of a shared ledger, what a process keeps beside that.
+        directory: the directory that holds it; for a shared ledger, the process's own directory.
         address: of a shared ledger's schema; ``None`` for a directory.
     """
 

@@ -43,8 +43,8 @@ def move(
 ) -> None:
     """Move a ledger into an empty schema of a PostgreSQL, or back into a directory; compare, then close the old one.
 
-    Services must be stopped. If it is cut short, run it again: it begins again. Until all is compared, the old ledger
-    stays as it was; nothing is deleted there.
+    Services must be stopped. If it is cut short, run the command again: it begins from the start. Until all is
+    compared, the old ledger stays as it was; nothing is deleted there.
     """
     is_url = {name: value is not None and value.startswith(_SCHEMES) for name, value in (("from", source), ("to", to))}
     url = source if is_url["from"] else to if is_url["to"] else read_state_url(read_settings())

@@ -1,4 +1,4 @@
-"""The events of one day, out of the ledger as rows of a file: a page at a time, each in a transaction of its own."""
+"""The events of one day, read from the ledger as rows of a file: a page at a time, each in a transaction of its own."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ _NTH: Final = "SELECT seq FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET
 
 
 class Baselines(NamedTuple):
-    """What retention has taken, as the states that stand for it.
+    """The states that replace what retention has deleted.
 
     Attributes:
         rows: one a user, of kind ``baseline``.
@@ -88,7 +88,7 @@ class DayReader:
         return datetime.fromtimestamp(to_time(min(known)), UTC).date() if known else None
 
     def read_baselines(self) -> Baselines:
-        """Read the states that stand for events that are gone."""
+        """Read the states that replace deleted events."""
         connection, after = self._state.connection, -1
         rows: list[EventRow] = []
         while page := connection.execute(_BASELINES, (after, PAGE)).fetchall():

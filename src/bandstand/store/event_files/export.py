@@ -124,7 +124,7 @@ def export_days(
 
 
 def forget_erased(state: OpenedDirectory, folder: Path, tick: Tick = no_tick) -> ForgetResult:
-    """Take users who were erased since out of a folder's files, each of which is written again whole.
+    """Remove users who were erased since from a folder's files, each of which is written again whole.
 
     Raises:
         InvalidRequestError: a file in the folder is another ledger's or none of ours.
@@ -154,7 +154,7 @@ def compute_ledger_id(state: OpenedDirectory) -> str:
 
 
 def list_days(arrow: Arrow, folder: Path, ledger: str) -> dict[date, Path]:
-    """The files of a folder by their day; what another process is writing is none.
+    """The files of a folder by their day; files that another process is still writing are left out.
 
     Raises:
         InvalidRequestError: a file is another ledger's, none of ours, or damaged.
@@ -220,7 +220,7 @@ def _count_late(rows: list[EventRow], present: Collection[date], begin: int | No
 
 
 def _forget_in_file(arrow: Arrow, path: Path, header: FileHeader, erased: Mapping[str, int]) -> int:
-    """Returns how many events went; the file stays as it is where none does."""
+    """Returns how many events were removed; if none were, the file is not written."""
     find = _build_finder(arrow, erased)
     with file_errors(arrow, path), arrow.parquet.ParquetFile(path) as file:
         gone = sum(
@@ -237,7 +237,7 @@ def _forget_in_file(arrow: Arrow, path: Path, header: FileHeader, erased: Mappin
 
 
 def _build_finder(arrow: Arrow, erased: Mapping[str, int]) -> Callable[[Any], Any]:
-    """What marks the rows of a batch that are about somebody who was erased after them."""
+    """A function that marks the rows of a batch about users who were erased after them."""
     users = arrow.core.array(list(erased), arrow.core.string())
     last = arrow.core.array(list(erased.values()), arrow.core.int64())
 

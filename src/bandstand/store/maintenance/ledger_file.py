@@ -1,4 +1,4 @@
-"""A new ledger's file, filled at once: in a folder of its own until it is whole, and then put in its place."""
+"""A new ledger's file, filled in one go: in a folder of its own until it is complete, then moved to its place."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ class LedgerDraft:
         return connection
 
     def read_arrival(self) -> str | None:
-        """The word by chance in the file that was finished and not put in its place, if there is one."""
+        """The random token of a file that was finished but not moved to its place, if there is one."""
         return self._read_arrival(self._folder / _LEDGER)
 
     def has_arrived(self, arrival: str) -> bool:
@@ -96,7 +96,7 @@ def read_columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
 def insert_rows(
     connection: sqlite3.Connection, table: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
-    """Insert rows as they are."""
+    """Insert rows unchanged."""
     columns = tuple(names)
     places = ", ".join("?" * len(columns))
     connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608 (constants)

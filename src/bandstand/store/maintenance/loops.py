@@ -11,7 +11,7 @@ from bandstand.store.tables.loops import list_loop_changes
 
 
 def read_loop_definition(state_dir: Path, name: str) -> LoopDefinition | None:
-    """What a loop is, as the default loop's ledger says it; ``None`` if there is none of that name.
+    """The definition of a loop from the default loop's ledger; ``None`` if there is no such loop.
 
     Raises:
         ConfigurationError: there is no ledger, or what it says is not for this version.

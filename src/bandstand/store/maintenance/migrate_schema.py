@@ -118,7 +118,7 @@ def _write_documents(state: OpenedDirectory, tick: Tick) -> None:
 
 
 class _CheckedRegistry(PolicyRegistry):
-    """Holds old raw values to the rules of the new fields, as a request is held to them."""
+    """Checks old raw values by the rules of the new fields, as requests are checked."""
 
     def __init__(self, catalogue: Catalogue, schemas: Collection[str]) -> None:
         super().__init__(catalogue)

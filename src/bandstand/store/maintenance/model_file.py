@@ -1,7 +1,7 @@
 """A loop's whole model as one file: what everybody has taught, taken out and put back exactly.
 
-The file is an export, compressed. To put it back replaces all that the loop has learned: who is in the file is as they
-were when it was made, and everybody else begins again.
+The file is an export, compressed. Putting it back replaces all that the loop has learned: users in the file become what
+they were when it was made, and everybody else begins again.
 """
 
 import gzip

@@ -1,8 +1,8 @@
 """A move: all that an embedded ledger holds, into a PostgreSQL that many processes share.
 
 One transaction makes the tables and fills them from one moment of the ledger; then both sides are compared. Only then
-is the old ledger marked, and after that the new one released: at no moment do two take events. Cut short before the
-mark, a move begins again; after it, what is left is the release.
+is the old ledger marked, and after that the new one released: at no moment do two take events. A move that is cut short
+before the mark begins again; after the mark, only the release is left.
 """
 
 import time
@@ -65,7 +65,7 @@ async def move(
         state: the directory, of the default loop, owned for moving.
         url: of the database.
         everybody: compare every user, not some.
-        step: told of each step.
+        step: called at each step.
         tick: called for each row and user.
 
     Raises:
@@ -212,7 +212,7 @@ async def verify(
     """Fold users on both sides; returns how many are the same, and a sentence about those that cannot be.
 
     Raises:
-        StorageUnavailableError: somebody is not.
+        StorageUnavailableError: a user differs.
     """
     chosen = choose_users(state, everybody=everybody)
     fold = SharedFold(address, state.catalogue)

@@ -1,8 +1,8 @@
 """A move back: all that a PostgreSQL ledger holds, into a state directory that one process owns.
 
 No process serves meanwhile. The new ledger is filled from one snapshot in a folder of its own, both sides are compared,
-the old ledger is marked, and only then the new one is put in its place: at no moment do two take events. Cut short
-before the mark, a move begins again; after it, what is left is the last step.
+the old ledger is marked, and only then the new one is put in its place: at no moment do two take events. A move that is
+cut short before the mark begins again; after the mark, only the last step is left.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ async def move_out(
         directory: of the state, new or empty.
         catalogue: the configured policies and schemas.
         everybody: compare every user, not some.
-        step: told of each step.
+        step: called at each step.
         tick: called for each row and user.
 
     Raises:
@@ -130,7 +130,7 @@ class _Return:
         catalogue: the configured policies and schemas.
         connection: to its file.
         session: of the ledger that is left, in one snapshot.
-        step: told of each step.
+        step: called at each step.
         tick: called for each row and user.
     """
 

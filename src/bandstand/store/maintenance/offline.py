@@ -168,7 +168,7 @@ def find_ledger(state_dir: Path) -> Path:
     """Where the ledger is.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no ledger.
     """
     path = state_dir / _LEDGER
     if not path.is_file():

@@ -118,7 +118,7 @@ class SharedDecisions:
     def _conclude(
         self, decision: Decision, user: CachedProfile, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
     ) -> None:
-        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        """Settle at once what was logged; everything else has to be looked up in the ledger."""
         found, error = None, future.exception()
         if error is None and (found := future.result()) is not None and found["is_logged"]:
             self._note_logged(decision, user)
@@ -132,7 +132,7 @@ class SharedDecisions:
         """The decision that stands in the place of one that was not logged.
 
         Raises:
-            MovedError: none does; it is to be made again.
+            MovedError: no decision stands; it must be made again.
         """
         users = self._ledger.users
         if found is None:
@@ -335,14 +335,14 @@ def _require_kept(decision: Decision) -> None:
     """Refuse a decision of which the ledger would not keep all.
 
     Raises:
-        UnsupportedByEngineError: it was made for somebody by everybody's model.
+        UnsupportedByEngineError: it was made by a model that everybody shares.
     """
     if decision.subject is not None:
         raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model a user, and none of everybody, yet")
 
 
 async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:
-    """Give users their rows; one whom somebody else has met before turns out to be stale."""
+    """Insert rows for new users; one whom another process has met before turns out to be stale."""
     await session.execute(REGISTER_USERS, user_ids)
     uids = {row["user_id"]: row["uid"] for row in await session.fetch(FIND_USERS, user_ids)}
     for user in users:

@@ -1,4 +1,4 @@
-"""Users whom other processes reset and erase: who keeps something of them here is told."""
+"""Users whom other processes reset and erase: a listener in this process is notified of them."""
 
 from collections.abc import Collection
 from typing import Any
@@ -16,7 +16,7 @@ _ERASURES = "SELECT seq, user_hash FROM tombstones WHERE seq > $1"
 
 
 class Departures:
-    """Tells one listener.
+    """Notifies one listener.
 
     Args:
         readers: connections that read.
@@ -30,7 +30,7 @@ class Departures:
         self._background = BackgroundTasks()
 
     def subscribe(self, listener: DepartureListener) -> None:
-        """Tell this one from now on."""
+        """Set the listener."""
         self._listener = listener
 
     async def begin(self, now: int) -> None:
@@ -43,7 +43,7 @@ class Departures:
         await self._find_departures()
 
     async def look(self, secret: bytes) -> None:
-        """Tell of those who went since the last look.
+        """Notify of users who were reset or erased since the last call.
 
         Args:
             secret: the deployment's, which tombstones are made with.

@@ -83,7 +83,7 @@ class SharedDeployment:
     # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────
 
     async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy: whoever decides by the old one from here on is refused.
+        """Log a change of the active policy: from here on, decisions by the old one are refused.
 
         Where another process has made the same policy active at the same moment, nothing is logged.
         """
@@ -104,7 +104,7 @@ class SharedDeployment:
         await ledger.reload()
 
     async def raise_epoch(self) -> None:
-        """Have whoever decides by what the deployment was until now refused, and look again."""
+        """Make every process that decides by the deployment's old state be refused, and load it again."""
 
         async def write(channel: Channel, _: int) -> None:
             await channel.session.execute(RAISE_EPOCH)
@@ -190,7 +190,7 @@ class SharedDeployment:
     # ── memories ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Log that a policy's rewards count differently from now on; everybody's are folded again as they are met."""
+        """Log that a policy's rewards count differently from now on; everybody's are summed again as they are met."""
         seq = self._ledger.next_seq(change.ts)
         await self._change(seq, MarkInsert(seq, None, "memory", change.ts, "evidence", to_document(change)))
 
@@ -290,7 +290,7 @@ class SharedDeployment:
         return {name: PolicyTotals(*counts) for name, *counts in await self._ledger.readers.fetch(_TOTALS)}
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        """Sums about the health of the learning loop, by policy, and by day for the newest ``days``."""
         since = to_day(self._ledger.clock()) - days + 1
         draws = [Draws(*row) for row in await self._read_sums("draws", since)]
         arrivals = [Arrivals(*row) for row in await self._read_sums("arrivals", since)]

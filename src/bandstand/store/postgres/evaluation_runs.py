@@ -1,7 +1,7 @@
 """Evaluations of a shared ledger: every process lists, cancels and deletes them, and each plays those that it queued.
 
-A run belongs to whoever holds its claim, as :mod:`bandstand.store.tables.run_table` has it, by the database's clock.
-One that waits for a process that is gone, or whose child has not written for some seconds, is interrupted.
+A run belongs to the process that holds its claim, as in :mod:`bandstand.store.tables.run_table`, by the database's
+clock. One that waits for a process that is gone, or whose child has not written for some seconds, is interrupted.
 """
 
 import asyncio

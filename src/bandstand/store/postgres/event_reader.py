@@ -73,7 +73,7 @@ class SharedEventReader:
     ) -> Iterator[list[LoggedEvent]]:
         """Every event of the ledger as of now, in order, in lists of bounded length.
 
-        States that stand for events which retention took come first; what was decided before them is left out.
+        States that replace events which retention deleted come first; decisions from before them are left out.
 
         Args:
             since: decisions before this time are left out; what they taught is not.

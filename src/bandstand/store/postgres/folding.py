@@ -1,4 +1,4 @@
-"""The fold of a user's events, in the order of their numbers, into the profile of whoever has an earlier one."""
+"""The fold of a user's events, in the order of their numbers, into an earlier profile of the user."""
 
 import json
 from collections.abc import Iterable

@@ -319,7 +319,7 @@ class SharedJudgements:
         return next((document for seq, _, _, document in verdicts if seq == judgement.verdict_seq), None)
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
         rows = await self._ledger.readers.fetch(_CONCLUSIONS, judgement.seq)
         return None if not rows or rows[-1]["applied"] is None else json.loads(rows[-1]["applied"])
 

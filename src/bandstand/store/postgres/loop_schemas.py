@@ -1,4 +1,4 @@
-"""The schemas of loops beside the default one: each a ledger of its own, beside that of the default loop."""
+"""The schemas of the other loops: each a ledger of its own, next to the default loop's."""
 
 import re
 import secrets

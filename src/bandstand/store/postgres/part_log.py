@@ -64,7 +64,7 @@ class LockedDecision:
 
     @property
     def reset_seq(self) -> int:
-        """A number for whoever asks whether the decision is from before the newest reset."""
+        """The event number of the newest reset, to find whether the decision is older."""
         return self.decision.seq if self.is_forgotten else 0
 
 
@@ -79,7 +79,7 @@ class SharedRewardParts:
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add(self, reward: Reward) -> AcceptedReward:
-        """Log a part of a decision's reward, and teach what all of them come to.
+        """Log a part of a decision's reward, and teach the aggregate of all parts.
 
         Raises:
             UnknownDecisionError: the decision is gone, or another user's.
@@ -174,7 +174,7 @@ class SharedRewardParts:
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def close_windows(self, limit: int) -> ClosedWindows:
-        """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
+        """Close windows that have ended, in the order of their ends; those without a reward teach the default one."""
         ts = self._ledger.clock()
         due = await self._ledger.readers.fetch(FIND_DUE, ts, limit)
         taught: list[Reward] = []

@@ -65,7 +65,7 @@ class ProfileCache:
         writers: connections that write, and may lose what they wrote last.
         registry: policies by the ids that rows use.
         prepare: takes up what the registry lacks to read events.
-        observe_seq: told the newest event number of a user.
+        observe_seq: called with the newest event number of a user.
         max_users: how many stay in memory.
     """
 
@@ -107,7 +107,7 @@ class ProfileCache:
         return user
 
     def drop(self, user_id: str) -> None:
-        """Forget the user: whoever asks next reads them from the ledger."""
+        """Evict the user: the next request reads them from the ledger."""
         self._users.pop(user_id, None)
 
     def drop_all(self) -> None:
@@ -180,7 +180,7 @@ class ProfileCache:
         return exact
 
     def note_fold(self, user: CachedProfile) -> None:
-        """Have the checkpoint of a user made again, if enough was folded past it."""
+        """Make the checkpoint of a user again, if enough events were folded since."""
         if user.profile.seq - user.checkpoint >= CHECKPOINT_EVENTS:
             self._due[user.uid] = user
             self._is_due.set()

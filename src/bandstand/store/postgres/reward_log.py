@@ -77,7 +77,7 @@ class SharedRewards:
         return outcome
 
     def _conclude(self, reward: Reward, outcome: Outcome[AcceptedReward], future: "asyncio.Future[Any]") -> None:
-        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        """Settle at once what was logged; everything else has to be looked up in the ledger."""
         row = None if future.exception() is not None else future.result()
         if row is not None and self._is_known(row):
             try:
@@ -222,7 +222,7 @@ class SharedRewards:
             ledger.users.note_fold(user)
 
     async def _find_standing(self, reward: Reward) -> AcceptedReward | None:
-        """What stands for a request that was not logged; ``None`` if nothing does any more.
+        """The reward that stands for a request that was not logged; ``None`` if none does any more.
 
         Raises:
             UnknownDecisionError, WrongPolicyError, RewardPendingError, IdempotencyMismatchError: why it was not.

@@ -1,4 +1,4 @@
-"""The tables of a ledger: made by the first process that comes, found by the others."""
+"""The tables of a ledger: made by the first process, found by the others."""
 
 import json
 import secrets

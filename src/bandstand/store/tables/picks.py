@@ -117,7 +117,7 @@ class PickCache:
 
 
 def to_picked_candidate(candidate: Mapping[str, Any], offered: int) -> PickedCandidate:
-    """The picked candidate, and how many the request offered."""
+    """Read the picked candidate from its JSON; ``offered`` is how many candidates the request had."""
     features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
     return PickedCandidate(candidate["id"], offered, candidate.get("source"), features)
 
