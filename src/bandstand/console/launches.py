@@ -127,7 +127,7 @@ def _parse_plan(form: Form) -> dict[str, Any]:
         if metric in guardrails:
             raise ValueError(f"{metric} has two bounds")
         if not metric and bound:
-            raise ValueError("a bound stands without the metric that it is of")
+            raise ValueError("a bound is given without its metric")
         if len(metric) > _MAX_NAME:
             raise ValueError(f"a metric's name has at most {_MAX_NAME} characters")
         if metric:

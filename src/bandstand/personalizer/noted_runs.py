@@ -86,7 +86,7 @@ class NotedRuns:
         """
         run = await self.find(run_id)
         if run is None:
-            raise PersonalizerError(404, self._unknown, "there is none of that id")
+            raise PersonalizerError(404, self._unknown, "no run has that id")
         return await self.queue.get(run.id)
 
     async def delete(self, run_id: str) -> None:

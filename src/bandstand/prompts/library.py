@@ -293,7 +293,7 @@ def _check_tree(tree: nodes.Template, parameters: Collection[str]) -> None:
     for line, text in _iter_outside(tree):
         if text.strip():
             before = text[: len(text) - len(text.lstrip())].count("\n")
-            raise _BrokenFileError(line + before, "what stands outside of the blocks would never be sent")
+            raise _BrokenFileError(line + before, "text outside of the blocks would never be sent")
     for name, block in blocks.items():
         if name not in _BLOCKS:
             raise _BrokenFileError(block.lineno, f"there is no use for a block {name!r}")

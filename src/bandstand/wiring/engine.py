@@ -27,7 +27,7 @@ from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.wiring.loop_places import DirectoryPlaces, SchemaPlaces
 
-NO_SHARED_MODEL: Final = "the ledger of STATE_URL keeps a model a user, and none of all users (scope = loop), yet"
+NO_SHARED_MODEL: Final = "the ledger of STATE_URL keeps a model for each user; none for everybody (scope = loop) yet"
 _SHARED_SETTINGS = (
     "active_policy",
     "experiment",

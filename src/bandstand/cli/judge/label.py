@@ -152,7 +152,7 @@ def _read_written(output: Path, rows: Sequence[_Row]) -> dict[str, dict[str, Any
         if found is None:
             if number < len(lines) - 1:
                 raise InvalidRequestError(
-                    f"{str(output)!r} is none that this command wrote; name another with --output"
+                    f"{str(output)!r} was not written by this command; name another with --output"
                 )
             continue  # the run before was ended in it
         turn = turns.get(found[_AT])

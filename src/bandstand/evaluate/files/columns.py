@@ -103,7 +103,7 @@ class Columns:
             if not column:
                 raise EvaluationError(f"columns must be NAME=COLUMN, where NAME is one of {', '.join(known)}")
             if name not in known:
-                raise EvaluationError(f"columns: {name!r} is none of ours; {_format_hint(name, known)}")
+                raise EvaluationError(f"columns: {name!r} is not a known name; {_format_hint(name, known)}")
             named[name] = column
         return cls(**named)
 

@@ -212,7 +212,7 @@ class PolicyReplay:
             return known or LoggedRequest.parse(self._locate(event.seq), event.body, event.pick)
         request = LoggedRequest.parse(self._locate(event.seq), event.body)
         if event.pick >= len(request.features):
-            raise EvaluationError(f"{request.location}: the pick is none of the candidates")
+            raise EvaluationError(f"{request.location}: the pick is not one of the candidates")
         if event.reward is not None and len(self._pending) < _MAX_PENDING:
             self._pending[event.seq] = request.select_candidate(event.pick)
         return request

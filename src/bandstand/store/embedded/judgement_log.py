@@ -83,7 +83,7 @@ class EmbeddedJudgements:
         if not user.uid or user.uid != judgement.uid:
             return None
         if out_of_reach and judgement.seq > user.reset_seq:
-            raise JudgementExpiredError("what this judgement taught cannot be told from the rest any more")
+            raise JudgementExpiredError("what this judgement taught can no longer be separated from the rest")
         revocable = [each for each in revocable if self._revocations.is_revocable(user, each)]
         ts = directory.clock()
         # Numbered first: what was taught before is taken back before anything else is taught.

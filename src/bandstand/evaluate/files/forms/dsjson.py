@@ -119,7 +119,7 @@ def _read_pick(record: Mapping[str, Any], ranked: Sequence[int], count: int) -> 
         raise EvaluationError(f"{' and '.join(picks)} name different actions")
     pick = next(iter(picks.values()))
     if pick >= count:
-        raise EvaluationError("the pick is none of the actions")
+        raise EvaluationError("the pick is not one of the actions")
     return pick
 
 

@@ -45,7 +45,7 @@ class _DecisionLine(BaseModel):
         if (self.tip_id is None) == (self.action is None):
             raise ValueError("give one of tip_id and action")
         if self.pick not in range(count):
-            raise ValueError("the pick is none of the candidates")
+            raise ValueError("the pick is not one of the candidates")
         if self.propensities is not None and len(self.propensities) != count:
             raise ValueError(f"there are {len(self.propensities)} propensities and {count} candidates")
         return self
