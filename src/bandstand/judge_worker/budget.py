@@ -97,7 +97,7 @@ class LedgerBudget:
             else:
                 row = _to_settlement(reservation, reservation.spending)
                 await self._store.record_attempt(turn, row, reservation.day)
-                self._daily.note_booked(reservation)
+                self._daily.record_reservation(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise
@@ -119,7 +119,7 @@ class LedgerBudget:
         """
         try:
             await self._store.reserve(_to_settlement(reservation, reservation.spending), reservation.day)
-            self._daily.note_booked(reservation)
+            self._daily.record_reservation(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise

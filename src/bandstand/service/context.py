@@ -242,7 +242,7 @@ class ServiceContext:
         if serves_baseline and self._find_baseline() is None:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
         await self._set_shadows(definition.mode)
-        self._take_definition(definition)
+        self._set_definition(definition)
 
     def follow_definition(self, definition: LoopDefinition) -> None:
         """Apply the mode and the reward settings that another process gave the loop.
@@ -255,10 +255,10 @@ class ServiceContext:
         definition = definition.apply_to(self.definition)
         if definition.mode != "online" and self._find_baseline() is None:
             raise ConfigurationError(f"another process has set the mode {definition.mode}, and no baseline is here")
-        self._take_definition(definition)
+        self._set_definition(definition)
         self._run_shadows_of(definition.mode)
 
-    def _take_definition(self, definition: LoopDefinition) -> None:
+    def _set_definition(self, definition: LoopDefinition) -> None:
         self.definition, self.serves_baseline = definition, definition.mode != "online"
         self.reward_settings = definition.rewards
         if self.judge_worker is not None:

@@ -35,11 +35,11 @@ class LoopGate:
         """Wait until nobody has to."""
         await self._opened.wait()
 
-    def count_in(self) -> None:
+    def count_entry(self) -> None:
         """Be inside, without being known there; the gate must be open, and no await between the two."""
         self._count += 1
 
-    def count_out(self) -> None:
+    def count_exit(self) -> None:
         """Be outside again."""
         self._count -= 1
         self._left.set()
@@ -47,13 +47,13 @@ class LoopGate:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be inside; the gate must be open, and no await between the two."""
-        self.count_in()
+        self.count_entry()
         token = _inside.set(_inside.get() | {id(self)})
         try:
             yield
         finally:
             _inside.reset(token)
-            self.count_out()
+            self.count_exit()
 
     @asynccontextmanager
     async def pass_through(self) -> AsyncIterator[None]:

@@ -66,7 +66,7 @@ def watch(awaited: Awaitable[T], callback: OutcomeCallback[T]) -> None:
         return
     future: asyncio.Future[T] = asyncio.ensure_future(awaited)
     _tasks.add(future)
-    future.add_done_callback(partial(_tell, callback))
+    future.add_done_callback(partial(_call_with_result, callback))
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -104,7 +104,7 @@ def make_callback(future: "asyncio.Future[T]") -> OutcomeCallback[T]:
     return settle
 
 
-def _tell(callback: OutcomeCallback[T], future: "asyncio.Future[T]") -> None:
+def _call_with_result(callback: OutcomeCallback[T], future: "asyncio.Future[T]") -> None:
     _tasks.discard(future)
     error = asyncio.CancelledError() if future.cancelled() else future.exception()
     if error is None:

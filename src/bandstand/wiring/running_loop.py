@@ -178,10 +178,10 @@ class RunningLoop:
         try:
             await asyncio.to_thread(work)
         finally:
-            await self._take_up_state()
+            await self._reopen_state()
 
     async def _open(self, opened: AsyncExitStack) -> None:
-        await self._take_up_state()
+        await self._reopen_state()
         opened.push_async_callback(self._close_state)
         opened.push_async_callback(self._sight.close)
         opened.push_async_callback(self._judging.close)
@@ -200,7 +200,7 @@ class RunningLoop:
     async def _close_state(self) -> None:
         await self._state.aclose()
 
-    async def _take_up_state(self) -> None:
+    async def _reopen_state(self) -> None:
         """Own the state, and begin all that reads it and writes to it."""
         async with AsyncExitStack() as opened:
             await self._open_state(opened)

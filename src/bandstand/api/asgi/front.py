@@ -215,7 +215,7 @@ class FrontController:
         handler, metadata = begin
         self.admission.start_light_request()
         if self.gate is not None:
-            self.gate.count_in()
+            self.gate.count_entry()
         done = partial(self._end, call)
         try:
             handler(body, metadata, done)
@@ -225,7 +225,7 @@ class FrontController:
     def _end(self, call: HotCall, encoded: EncodedResponse | None, error: BaseException | None) -> None:
         self.admission.end_light_request()
         if self.gate is not None:
-            self.gate.count_out()
+            self.gate.count_exit()
         if encoded is None:
             self._refuse_call(call, error)
             return

@@ -142,7 +142,7 @@ class Local:
         match = matches[0] if matches else None
         joined, rationale, is_overtaken = stated, "by its wording", False
         if match is not None and self._is_overtaken(normalised, match):
-            joined, match, is_overtaken = self._doubt(stated, match), None, True
+            joined, match, is_overtaken = self._cap_stand_before_but(stated, match), None, True
         elif match is not None:
             joined = self._yield_to_decisive(stated, normalised, match) * self._build_expert(match)
             opposed = self._find_opposed(match, matches)
@@ -159,7 +159,7 @@ class Local:
             if normalised.rating is None:
                 joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
-            joined = self._doubt_contradicted(joined, normalised)
+            joined = self._cap_contradicted_stand(joined, normalised)
         return build_verdict(
             joined,
             self.taxonomy,
@@ -189,14 +189,14 @@ class Local:
         opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
         if opposite is None or match.rank != 1 or not normalised.scope.decisive:
             return stated
-        return self._cap(stated, opposite)
+        return self._cap_stand(stated, opposite)
 
-    def _doubt(self, stated: Floats, match: RuleMatch) -> Floats:
-        """Doubt the stand before a "but": what follows most likely takes it back."""
-        return self._cap(stated, self.taxonomy.label(match.label).polarity)
+    def _cap_stand_before_but(self, stated: Floats, match: RuleMatch) -> Floats:
+        """Reduce the stand before a "but": what follows most likely takes it back."""
+        return self._cap_stand(stated, self.taxonomy.label(match.label).polarity)
 
-    def _cap(self, stated: Floats, polarity: Polarity) -> Floats:
-        """Leave a stand no more than a quarter of the mass."""
+    def _cap_stand(self, stated: Floats, polarity: Polarity) -> Floats:
+        """Give a stand at most a quarter of the mass."""
         same = self._sides[polarity]
         mass = float(stated[same].sum())
         if mass <= _MAX_DOUBTED:
@@ -247,7 +247,7 @@ class Local:
         doubted[place] = _MAX_UNSUPPORTED
         return np.asarray(doubted)
 
-    def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
+    def _cap_contradicted_stand(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
         """Reduce a stand that only the text model supports, if the lexicon's words contradict it."""
         words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
         polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
@@ -257,7 +257,7 @@ class Local:
             polarity == "positive" and normalised.scope.decisive and not supports_stand(words, is_praise=True)
         )
         if is_taken_back or contradicts_stand(words, side, SIDES[polarity]):
-            return self._cap(stated, polarity)
+            return self._cap_stand(stated, polarity)
         return stated
 
     def _move_to_shift(self, stated: Floats, shift: float) -> Floats:

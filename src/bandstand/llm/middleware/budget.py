@@ -172,7 +172,7 @@ class DailyBudget:
         self._open[reservation.number] = reservation
         return reservation
 
-    def note_booked(self, reservation: Reservation) -> None:
+    def record_reservation(self, reservation: Reservation) -> None:
         """Take note that a book says what was set aside."""
         if reservation.number in self._open:
             self._booked.add(reservation.number)

@@ -146,12 +146,12 @@ class ConnectionPool:
     async def fetch(self, query: str, *values: object) -> list[Any]:
         """The rows of a question."""
 
-        async def ask(channel: Channel, _: int) -> list[Any]:
+        async def fetch_rows(channel: Channel, _: int) -> list[Any]:
             rows: list[Any] = await channel.session.fetch(query, *values)
             return rows
 
         try:
-            return await self.run(ask)
+            return await self.run(fetch_rows)
         except asyncpg.DataError as error:
             raise to_storage_error(error) from error
 

@@ -338,9 +338,7 @@ def _require_kept(decision: Decision) -> None:
         UnsupportedByEngineError: it was made by a model that everybody shares.
     """
     if decision.subject is not None:
-        raise UnsupportedByEngineError(
-            "the ledger of STATE_URL keeps a model for each user; none for everybody yet"
-        )
+        raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model for each user; none for everybody yet")
 
 
 async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:

@@ -42,7 +42,7 @@ class Departures:
         self._after = now
         await self._find_departures()
 
-    async def look(self, secret: bytes) -> None:
+    async def notify_departed(self, secret: bytes) -> None:
         """Notify of users who were reset or erased since the last call.
 
         Args:
@@ -54,7 +54,7 @@ class Departures:
         for row in resets:
             self._listener.apply_reset(row["user_id"])
         if erasures:
-            self._tell_of_erasures(self._listener, erasures, self._listener.list_members(), secret)
+            self._notify_erasures(self._listener, erasures, self._listener.list_members(), secret)
 
     async def _find_departures(self) -> tuple[list[Any], list[Any]]:
         since = max(0, self._after - _LOOK_BACK)
@@ -65,7 +65,7 @@ class Departures:
         self._told = {seq for seq in self._told if seq > since} | found
         return resets, erasures
 
-    def _tell_of_erasures(
+    def _notify_erasures(
         self, listener: DepartureListener, erasures: list[Any], members: Collection[str], secret: bytes
     ) -> None:
         gone = {row["user_hash"] for row in erasures}

@@ -237,7 +237,7 @@ class SharedLedger:
             await asyncio.sleep(_POLL_S)
             try:
                 await self.reload()
-                await self.departures.look(self.secret)
+                await self.departures.notify_departed(self.secret)
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
                     await self._renew_slot()
