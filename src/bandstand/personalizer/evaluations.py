@@ -130,7 +130,7 @@ class EvaluationCalls:
         return request.answer(204)
 
     async def start(self, asked: EvaluationCall, client: str) -> RunRecord:
-        """Have an evaluation made.
+        """Request an evaluation.
 
         Raises:
             PersonalizerError: there is nothing to evaluate, or it cannot be.

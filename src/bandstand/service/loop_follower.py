@@ -53,7 +53,7 @@ class LoopFollower:
             await cancel_task(self._task)
 
     def watch(self, loop: ManagedLoop) -> None:
-        """Have a loop that runs ask what it is, whenever what its decisions are made under has changed."""
+        """Make a running loop load its definition whenever another process has changed it."""
         loop.deployment.load_definition = partial(self._load_definition, loop.name)
 
     async def _load_definition(self, name: str) -> LoopDefinition | None:

@@ -285,7 +285,7 @@ class Loops:
         return await self._repeat(lambda: self._change(definition, client))
 
     async def set_mode(self, name: str, mode: LearningMode, client: str) -> ManagedLoop:
-        """Have a loop learn in another way; ``online`` promotes an apprentice. As :meth:`change`."""
+        """Change how a loop learns; ``online`` promotes an apprentice. As :meth:`change`."""
         return await self._repeat(lambda: self._change(replace(self.get(name).definition, mode=mode), client))
 
     async def _change(self, definition: LoopDefinition, client: str) -> ManagedLoop:

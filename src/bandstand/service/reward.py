@@ -62,7 +62,7 @@ def begin_reward(
     policy: str | None = None,
     idempotency: tuple[str, str] | None = None,
 ) -> None:
-    """Have what the user did taught, by ``decision_id`` or by the legacy fields.
+    """Begin to teach a reward, by ``decision_id`` or by the legacy fields.
 
     Args:
         deployment: where.

@@ -83,7 +83,7 @@ class RewardBatch:
         self._waiting: list[RewardRequest] = []
 
     def submit(self, request: RewardRequest) -> None:
-        """Have a reward logged with its neighbours."""
+        """Submit a reward to be logged with its neighbours."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._log_waiting)
         self._waiting.append(request)

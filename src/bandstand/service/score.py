@@ -74,7 +74,7 @@ def begin_score(
     client: str,
     policy: str | None = None,
 ) -> None:
-    """Have one of ``request["candidates"]`` picked for ``request["user_id"]``.
+    """Begin to pick one of ``request["candidates"]`` for ``request["user_id"]``.
 
     Args:
         deployment: where.
@@ -120,7 +120,7 @@ class _ScoreCall(ScoreRequest):
     named: str | None
 
     def begin(self) -> None:
-        """Have it decided with its neighbours, once its user is in memory."""
+        """Submit it to be decided with its neighbours, once its user is in memory."""
         if find_profile(self.deployment, self.request["user_id"]) is None:
             run(self._load_user())
         else:

@@ -102,7 +102,7 @@ class ScoreBatch:
         self._waiting: list[ScoreRequest] = []
 
     def submit(self, request: ScoreRequest) -> None:
-        """Have a request decided with its neighbours."""
+        """Submit a request to be decided with its neighbours."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._decide_waiting)
         self._waiting.append(request)

@@ -250,7 +250,7 @@ class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         del on_change  # of a store of one process: there is no other
 
     async def log_promotion(self, promotion: Promotion) -> None:

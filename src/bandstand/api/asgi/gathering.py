@@ -25,7 +25,7 @@ class Gathering:
         self._seen = 0  # how many of them waited at the end of the turn before
 
     def submit(self, begin: Callable[[T], None], request: T) -> None:
-        """Have ``begin`` called with a request, together with those of others."""
+        """Call ``begin`` with a request soon, together with the requests of others."""
         if not self._waiting:
             self._seen = 0
             asyncio.get_running_loop().call_soon(self._end_turn)

@@ -184,7 +184,7 @@ class Runner:
             each.counted = len(past)
 
     def _write(self, key: PlayKey) -> None:
-        """Have the steps of a play that are new written with the next flush."""
+        """Queue the new steps of a play for the next flush."""
         each = self._running[key]
         past = each.play.steps
         if len(past) > each.written:

@@ -68,7 +68,7 @@ class LedgerDraft:
         return None if row is None else bytes(row[0]).decode()
 
     def finish(self, connection: sqlite3.Connection, arrival: str) -> None:
-        """Have all of it on the disk; the connection is closed."""
+        """Sync all of it to the disk; the connection is closed."""
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_ARRIVAL_KEY, arrival.encode()))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.close()

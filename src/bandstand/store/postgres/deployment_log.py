@@ -77,7 +77,7 @@ class SharedDeployment:
         await self._background.join()
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         self._ledger.subscribe(on_change)
 
     # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────

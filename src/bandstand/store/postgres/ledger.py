@@ -199,7 +199,7 @@ class SharedLedger:
             await pool.close()
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         self._on_change = on_change
 
     # ── what holds now ────────────────────────────────────────────────────────────────────────────────────────────

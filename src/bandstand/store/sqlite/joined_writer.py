@@ -24,7 +24,7 @@ class JoinedWriter:
 
     @contextmanager
     def join(self) -> Iterator[None]:
-        """Have what is submitted inside committed as one operation; nothing may be awaited meanwhile.
+        """Commit what is submitted inside as one operation; nothing may be awaited meanwhile.
 
         Waiters of one of them get the outcome of all, also if the writer accepted none of them.
         """

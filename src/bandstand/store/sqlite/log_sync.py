@@ -51,7 +51,7 @@ class LogSync:
         return not self._busy
 
     def call_after(self, callback: SyncedCallback) -> None:
-        """Have everything that was committed so far synced, then ``callback`` called."""
+        """Sync everything that was committed so far, then call ``callback``."""
         if not self._busy and self._usual_s < _QUICK_S:
             callback(self._try_sync())
             return

@@ -65,7 +65,7 @@ class WriteAheadLog:
             await self._move()
 
     def request_emptying(self) -> None:
-        """Have it forget what was deleted, as soon as may be."""
+        """Request that it is emptied of what was deleted, as soon as possible."""
         self._wanted += 1
 
     async def empty(self) -> bool:
