@@ -26,6 +26,7 @@ from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import PolicyReplay
 from bandstand.simulate.world.persona import make_personas
 from bandstand.simulate.world.world import World
+from bandstand.store.event_files.day_reader import DirectoryDays
 from bandstand.store.event_files.export import export_days
 from bandstand.store.maintenance.offline import open_read_only
 
@@ -75,7 +76,7 @@ def main() -> None:
         state_dir, folder = Path(name) / "state", Path(name) / "log"
         asyncio.run(serve_world(state_dir, catalogue, [world.build_episode(user) for user in range(options.users)]))
         with open_read_only(state_dir, catalogue) as state:
-            seconds = _measure(lambda: export_days(state, folder, now=time.time() + _TOMORROW_S))
+            seconds = _measure(lambda: export_days(DirectoryDays(state), folder, now=time.time() + _TOMORROW_S))
         ledger = (state_dir / "ledger.db").stat().st_size / decisions
         files = sum(path.stat().st_size for path in folder.iterdir()) / decisions
         print(f"{decisions:,} decisions of {options.users} users, all rewarded")

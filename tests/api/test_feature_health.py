@@ -42,8 +42,9 @@ async def test_a_reward_s_features_are_looked_at_too(service: Service) -> None:
 async def test_a_retry_is_no_second_request(service: Service) -> None:
     for number in range(3):
         await service.score(decision_id="order-1", attempt=number)
+    await service.score(decision_id="page-1", slots=[{"id": "top"}])  # which is read
     found = read_ok(await service.get("/stats"))["features"]
-    assert (found["requests"], [each["name"] for each in found["unread"]]) == (1, ["attempt"])
+    assert (found["requests"], [each["name"] for each in found["unread"]]) == (2, ["attempt"])
 
 
 async def test_recommendations_count_what_tasks_bring(service: Service) -> None:

@@ -172,7 +172,7 @@ async def test_one_log_in_opens_the_console_of_every_loop_and_a_bound_key_its_ow
         ("new", {"mod": "online"}, "loop.mod"),
         ("new", {"policy": "nothing"}, "policy"),
         ("new", {"rewards": 3}, "loop.rewards"),
-        ("default", {"policy": "thompson-v1"}, "policy"),
+        ("default", {"scope": "loop"}, "scope"),
         ("menu", {"scope": "everybody"}, "loop.scope"),
     ],
 )

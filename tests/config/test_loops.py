@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bandstand.bandit.experiment import Arm, Experiment
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.config.loops import load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings, read_settings
@@ -102,3 +103,23 @@ def test_own_policies_of_a_loop_may_replace_the_service_s_but_not_the_contract_s
     assert catalogue.policies["linucb-v2"].kind == "egreedy"
     with pytest.raises(ConfigurationError, match="reserved for the contract"):
         load_loop_catalogue(settings, LoopDefinition(name="menu", policies={"linucb-v1": own["linucb-v2"]}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"active_policy": "squarecb-v1"}, "ACTIVE_POLICY: unknown 'squarecb-v1'"),
+        (
+            {"experiment": Experiment("", (Arm("linucb-v2", 1), Arm("thompson-v1", 1)))},
+            "EXPERIMENT: unknown 'thompson-v1'",
+        ),
+        ({"holdout": 0.1}, "HOLDOUT: unknown 'uniform-v1'"),
+    ],
+)
+def test_the_default_loop_cannot_be_without_what_a_setting_has_users_served(
+    settings: dict[str, Any], named: str
+) -> None:
+    chosen = LoopDefinition(name="default", policy="linucb-v2", include=("linucb-v2",))
+    load_loop_catalogue(Settings(), chosen)
+    with pytest.raises(ConfigurationError, match=named):
+        load_loop_catalogue(Settings(**settings), chosen)

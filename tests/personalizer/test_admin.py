@@ -80,7 +80,6 @@ async def test_a_configuration_is_the_loop_s_and_what_was_learned_stays(service:
         ({"learningMode": "Off"}, "InvalidLearningModeServiceConfiguration"),
         ({"learningMode": "Apprentice", "defaultReward": 1.0}, "InvalidLearningModeServiceConfiguration"),
         ({"logMirrorEnabled": True}, "InvalidServiceConfiguration"),
-        ({"isAutoOptimizationEnabled": True}, "InvalidServiceConfiguration"),  # the settings say which policy decides
         ({"isAutoOptimizationEnabled": 1}, "InvalidServiceConfiguration"),
         ({"autoOptimizationFrequency": "PT59M"}, "InvalidServiceConfiguration"),
         ({"isInferenceExplainabilityEnabled": "yes"}, "InvalidServiceConfiguration"),
@@ -104,10 +103,6 @@ async def test_logs_are_kept_for_as_long_as_the_loop_says(service: Service) -> N
         assert read_ok(await put(service, PUT_SERVICE, {"logRetentionDays": days}))["logRetentionDays"] == days
         assert (await get_service(service))["logRetentionDays"] == days
         assert read_ok(await service.get("/loops/menu"))["definition"]["retention_days"] == kept
-    whole = read_ok(await service.get("/personalizer/v1.0/configurations/service"))
-    assert (await put(service, "/personalizer/v1.0/configurations/service", whole)).status_code == 200
-    answer = await put(service, "/personalizer/v1.0/configurations/service", {"logRetentionDays": 30})
-    assert "/loops/" in read_error(answer, 400, "InvalidServiceConfiguration")
 
 
 async def test_an_apprentice_serves_the_first_action_that_is_not_excluded(service: Service) -> None:
@@ -141,19 +136,6 @@ async def test_a_policy_is_kept_as_it_came_and_read_as_far_as_it_has_a_meaning(s
     answer = await service.client.delete(PUT_POLICY)
     assert read_ok(answer) == default
     assert read_ok(await service.get(PUT_POLICY)) == default
-
-
-async def test_the_default_loop_s_policy_is_the_settings_to_say(service: Service) -> None:
-    message = read_error(
-        await put(service, "/personalizer/v1.0/configurations/service", {"explorationPercentage": 0.5}),
-        400,
-        "InvalidServiceConfiguration",
-    )
-    assert "/loops/" in message
-    path = "/personalizer/v1.0/configurations/policy"
-    policy = read_ok(await service.get(path))
-    assert read_ok(await put(service, path, policy)) == policy, "what was got may be put back"
-    read_error(await put(service, path, {**policy, "name": "mine"}), 400, "InvalidPolicyConfiguration")
 
 
 async def test_a_loop_that_is_not_there_is_unknown_in_its_own_form(service: Service) -> None:

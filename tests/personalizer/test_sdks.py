@@ -30,12 +30,14 @@ _SECONDS = 180
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with a loop, one key for all loops and one that is bound to it."""
+    """A service whose default loop reads any JSON, another loop, a key for all loops and one that is bound to it."""
     folder = tmp_path_factory.mktemp("personalizer")
     config = folder / "bandstand.toml"
-    config.write_text(_to_toml({"loops": {"menu": LOOP}}), encoding="utf-8")
+    config.write_text(
+        _to_toml({"loops": {"menu": LOOP}, "schemas": LOOP["schemas"], "policies": LOOP["policies"]}), encoding="utf-8"
+    )
     keys = f"ops:admin:{KEY},menu@menu:admin:{BOUND_KEY}"
-    with start_server(folder / "state", BANDSTAND_CONFIG=str(config), API_KEYS=keys) as running:
+    with start_server(folder / "state", BANDSTAND_CONFIG=str(config), API_KEYS=keys, ACTIVE_POLICY="menu") as running:
         yield running
 
 
@@ -88,7 +90,12 @@ def test_track_1_of_python(server: Server) -> None:
 
 
 def test_track_2_of_python(server: Server) -> None:
-    (met,) = run_client("track2.py", KEY, f"http://127.0.0.1:{server.port}/loops/menu/")
+    base = f"http://127.0.0.1:{server.port}"
+    for met in run_client("track2.py", KEY, f"{base}/loops/menu/", f"{base}/"):
+        check_track_2(met)
+
+
+def check_track_2(met: dict[str, Any]) -> None:
     assert (met["event_id"], met["slots"]) == ("ev 2/ä?é", ["s"])
     assert (met["wait"], met["exploration"]) == ("PT10M", 0.1)
     assert met["policy"] == met["policy again"] == "p"

@@ -11,6 +11,7 @@ import pytest
 
 from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
 from bandstand.errors import (
+    BandstandError,
     ConfigurationError,
     InvalidRequestError,
     LoopRefusedError,
@@ -20,11 +21,13 @@ from bandstand.errors import (
 from bandstand.service.attention import load_items
 from bandstand.service.context import ServiceContext
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
+from bandstand.service.loop_runtime import LoopForm
 from bandstand.service.loops import MAX_LOOPS, Loops
 from bandstand.testing.memory_store import MemoryStore
 from tests.store.given import CATALOGUE, NOON
 
 MENU = LoopDefinition(name="menu")
+DEFAULT = LoopDefinition(name="default")
 
 
 class DiedError(Exception):
@@ -70,6 +73,13 @@ class Disk:
         """Nothing is ever half gone here."""
 
 
+class Form(LoopForm):
+    """Another definition of it."""
+
+    def __init__(self, definition: LoopDefinition) -> None:
+        self.definition = definition
+
+
 class Runtime:
     """A loop over a memory store."""
 
@@ -99,12 +109,37 @@ class Runtime:
         finally:
             await self.open()
 
+    def compose_form(self, definition: LoopDefinition) -> Form:
+        return Form(definition)
 
-async def start(disk: Disk, configured: Mapping[str, LoopDefinition] | None = None) -> Loops:
-    """A process over what is on the disk."""
+    async def take_form(self, form: LoopForm) -> Form:
+        assert isinstance(form, Form)
+        former = Form(self._definition)
+        await self.close()
+        try:
+            self._adopt(form.definition)
+            await self.open()
+        except BandstandError:
+            self._adopt(former.definition)
+            await self.open()
+            raise
+        return former
+
+    def _adopt(self, definition: LoopDefinition) -> None:
+        self._definition = definition
+        store = self.deployment.store
+        self.deployment = ServiceContext(
+            CATALOGUE, store, definition=definition, active_policy=definition.policy or "linucb-v2", clock=lambda: NOON
+        )
+
+
+async def start(
+    disk: Disk, configured: Mapping[str, LoopDefinition] | None = None, said: LoopDefinition = DEFAULT
+) -> Loops:
+    """A process over what is on the disk, with what the settings say of the default loop."""
     disk.dies_at = None
     disk.steps.clear()
-    default = Runtime(disk, LoopDefinition(name="default"))
+    default = Runtime(disk, said)
     loops = Loops(default, partial(Runtime, disk), disk)
     await loops.open(configured or {})
     return loops
@@ -238,12 +273,11 @@ async def test_the_file_is_applied_where_it_says_something_new_and_leaves_the_re
 async def test_what_cannot_be_changed_is_refused_by_name() -> None:
     loops = await start(Disk())
     await loops.create(MENU, "ops")
+    loops.get("default").deployment.pinned_by = "ACTIVE_POLICY"
     refused: list[tuple[Callable[[], Any], str]] = [
         (lambda: loops.change(replace(MENU, scope="loop"), "ops"), "scope: "),
-        (
-            lambda: loops.change(LoopDefinition(name="default", policy="linucb-v1"), "ops"),
-            "policy: of the default loop",
-        ),
+        (lambda: loops.change(replace(DEFAULT, scope="loop"), "ops"), "scope: "),
+        (lambda: loops.change(replace(DEFAULT, policy="linucb-v1"), "ops"), "policy: ACTIVE_POLICY says"),
     ]
     for change, told in refused:
         with pytest.raises(InvalidRequestError, match=told):
@@ -252,6 +286,85 @@ async def test_what_cannot_be_changed_is_refused_by_name() -> None:
         await loops.delete("default", "ops")
     with pytest.raises(ConfigurationError, match=r"loops\.default\.policy: "):
         await start(Disk(), {"default": LoopDefinition(name="default", policy="linucb-v1")})
+
+
+@pytest.mark.parametrize("name", ["default", "menu"])
+async def test_changes_that_are_asked_for_inside_a_loop_do_not_wait_for_each_other_to_leave_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops = await start(Disk())
+    await loops.create(MENU, "ops")
+    monkeypatch.setattr("bandstand.service.loop_gate.DRAIN_SECONDS", 3600.0)
+    gate = loops.get(name).gate
+
+    async def change(policy: str) -> None:
+        with gate.enter():  # as a request of the loop's own
+            await loops.change(replace(loops.get(name).definition, policy=policy), "ops")
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(change(policy) for policy in ("linucb-v1", "egreedy-v1", "thompson-v1")))
+    assert [each.after and each.after["policy"] for each in loops.changes[-3:]] == [
+        *("linucb-v1", "egreedy-v1", "thompson-v1")
+    ]
+    async with gate.close():
+        pass  # nobody is counted who has left
+
+
+async def test_the_default_loop_takes_another_form_and_what_was_changed_stands_whatever_settings_say() -> None:
+    disk = Disk()
+    loops = await start(disk)
+    default = loops.get("default")
+    runtime = default.runtime
+    disk.steps.clear()
+    with default.gate.enter():  # a request of its own asks, and does not wait for itself
+        await loops.change(replace(DEFAULT, policy="egreedy-v1"), "ops")
+    assert (disk.steps, default.runtime) == (["close default", "open default"], runtime)
+    assert default.deployment.active_policy == "egreedy-v1"
+    await loops.set_mode("default", "logging", "lead")
+    assert [(each.client, tuple(each.own or ())) for each in loops.changes] == [
+        ("ops", ("policy",)),
+        ("lead", ("mode", "policy")),
+    ]
+    loops = await start(disk, said=replace(DEFAULT, shadow=("linucb-v1",)))
+    default = loops.get("default")
+    assert default.definition == replace(DEFAULT, policy="egreedy-v1", mode="logging", shadow=("linucb-v1",))
+    assert (default.deployment.active_policy, default.deployment.mode) == ("egreedy-v1", "logging")
+    assert default.said is not None
+    await loops.change(default.said, "ops")
+    assert (await start(disk)).get("default").definition == DEFAULT, "which is the way back to the settings"
+
+
+async def test_a_table_of_the_default_loop_is_applied_where_it_says_something_new_and_keeps_what_else_was_changed() -> (
+    None
+):
+    disk = Disk()
+    configured = {"default": replace(DEFAULT, mode="logging")}
+    loops = await start(disk, configured)
+    await loops.change(replace(DEFAULT, mode="online", policy="egreedy-v1"), "ops")
+    loops = await start(disk, configured)
+    assert loops.get("default").definition == replace(DEFAULT, policy="egreedy-v1")
+    loops = await start(disk, {"default": replace(DEFAULT, mode="apprentice")})
+    assert loops.get("default").definition == replace(DEFAULT, mode="apprentice", policy="egreedy-v1")
+    assert loops.get("default").said == replace(DEFAULT, mode="apprentice")
+
+
+@pytest.mark.parametrize("fails_at", ["opening", "logging"])
+async def test_a_default_loop_that_cannot_be_changed_is_as_before(fails_at: str) -> None:
+    disk = Disk()
+    loops = await start(disk)
+    default = loops.get("default")
+    if fails_at == "opening":
+        disk.fault["linucb-v1"] = ConfigurationError("schema 'tips-5' has changed under the same name")
+    else:
+
+        async def refuse(*_: Any, **__: Any) -> None:
+            raise StorageUnavailableError("the disk answers with errors")
+
+        setattr(default.deployment.store, "log_loop_change", refuse)  # noqa: B010 (a protocol's method cannot be assigned)
+    with pytest.raises((LoopRefusedError, StorageUnavailableError), match=r"has changed|answers with errors"):
+        await loops.change(replace(DEFAULT, policy="linucb-v1"), "ops")
+    assert default.definition == default.deployment.definition == DEFAULT
+    assert (default.deployment.active_policy, default.gate.is_open, list(loops.changes)) == ("linucb-v2", True, [])
 
 
 async def test_loops_are_bounded_and_a_directory_that_nobody_knows_stays(
@@ -377,6 +490,10 @@ async def test_what_one_process_makes_changes_and_deletes_the_other_serves_as_it
     await one.set_mode("default", "logging", "ops")
     await other.refresh()
     assert other.get("default").deployment.mode == "logging"
+    await one.change(replace(DEFAULT, policy="egreedy-v1"), "ops")
+    await other.refresh()
+    assert other.get("default").deployment.active_policy == "egreedy-v1"
+    assert other.get("default").deployment.mode == "online"
     with pytest.raises(LoopRefusedError, match="there is a loop of that name"):
         await other.create(MENU, "ops")
     before = menu.deployment.store

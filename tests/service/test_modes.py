@@ -10,6 +10,8 @@ from bandstand.bandit.experiment import Experiment
 from bandstand.bandit.loop_definition import LearningMode, LoopDefinition
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import LearningModeError, LoopRefusedError
+from bandstand.service.activation import activate
+from bandstand.service.history import load_receipt
 from bandstand.service.promotion import promote
 from bandstand.service.shadow_value import load_shadow_values
 from tests.service.given import Make, Service, in_memory, on_disk
@@ -114,6 +116,41 @@ async def test_logging_teaches_nothing_of_what_is_rewarded_over_time_either(open
     service.clock.now += 7200.0
     assert (await service.deployment.store.close_windows(10)).taught == []
     assert await count_rewards(service, "first-v1") == 0
+
+
+async def test_what_ends_or_is_shown_while_nothing_is_taught_says_so_and_keeps_nobody_waiting(
+    open_service: OpenService,
+) -> None:
+    rewards = RewardSettings(aggregation="sum", window=3600.0, default_reward=0.25)
+    service = await open_service("online", reward_settings=rewards)
+    silent, held, summed = await service.score(), await service.score(defer=True), await service.score()
+    answered = [await service.score() for _ in range(5)]
+    await service.reward({"decision_id": held.decision_id, "reward": 0.5})
+    await set_mode(service, "logging")
+    for each in (*answered, summed):
+        answer = await service.reward({"decision_id": each.decision_id, "reward": 1.0})
+        assert (answer.applied, answer.reason) == (False, "logging_only")
+    shown = await activate(service.deployment, str(held.decision_id), "tests")
+    assert (shown.activated, shown.applied, shown.reward, shown.reason) == (True, False, 0.5, "logging_only")
+    await set_mode(service, "online")
+    # From here on it learns: of a sum, what comes now; of what was shown meanwhile, nothing any more.
+    assert (await service.reward({"decision_id": summed.decision_id, "reward": 0.125})).aggregate == 0.125
+    late = await service.reward({"decision_id": held.decision_id, "reward": 1.0})
+    assert (late.applied, late.reason) == (False, "logging_only")
+    await set_mode(service, "logging")
+    service.clock.now += 3600.0
+    while await service.deployment.windows.close_some():
+        pass
+    receipt = await load_receipt(service.deployment, str(silent.decision_id))
+    assert receipt.reward is not None
+    assert (receipt.reward.reward, receipt.reward.applied, receipt.reward.reason) == (0.25, False, "logging_only")
+    assert await count_rewards(service, "linucb-v2") == 1
+    await set_mode(service, "online")
+    await service.score()
+    service.clock.now += 3600.0
+    assert len((await service.deployment.store.close_windows(1)).taught) == 1, "those from before are no longer due"
+    await service.reopen()
+    assert await count_rewards(service, "linucb-v2") == 2
 
 
 async def test_a_mode_without_a_baseline_to_serve_is_refused_and_all_goes_on(open_service: OpenService) -> None:

@@ -4,11 +4,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bandstand.bandit.loop_definition import EVERYBODY, LoopDefinition
-from bandstand.bandit.profile import Profile
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.errors import InvalidRequestError, LoopRefusedError, StorageUnavailableError, UnknownDecisionError
 from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.service import users
@@ -16,6 +14,7 @@ from bandstand.service.history import load_history, load_receipt
 from bandstand.service.stats import load_user_stats
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
+from bandstand.store.event_files.day_reader import DirectoryDays
 from bandstand.store.event_files.export import export_days, forget_erased
 from bandstand.store.logged_events import LoggedDecision
 from bandstand.store.maintenance import rebuild_verify
@@ -23,9 +22,9 @@ from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.tables.gains import GainDay
 from tests.service.given import Service
+from tests.service.one_model import ONE_MODEL, load_model, require_equal, teach
 from tests.store.given import CATALOGUE, DAY, make_embedded
 
-ONE_MODEL = LoopDefinition(name="menu", scope="loop")
 QUICK = StoreOptions(sync=False, checkpoint_seconds=3600, shared_user=EVERYBODY)
 Open = Callable[[str], Awaitable[Service]]
 
@@ -47,39 +46,9 @@ async def open_service(tmp_path: Path) -> AsyncIterator[Open]:
         await service.deployment.store.close()
 
 
-async def teach(service: Service, user_id: str, number: int) -> str:
-    """One decision, which no draw changes, and its reward."""
-    features = {"priority": number % 4 + 1, "task_age_days": float(number), "is_overdue": number % 2 == 0}
-    request = service.request(user_id) | {
-        "candidates": [{"id": "tip", "content": "…", "source": "tests", "features": features}],
-        "context": {"hour_of_day": number % 24},
-        "decision_id": f"{user_id}-{number}",
-    }
-    service.clock.now += 1
-    await service.score(request)
-    if number % 5:
-        await service.reward({"user_id": user_id, "decision_id": request["decision_id"], "reward": number / 100})
-    return str(request["decision_id"])
-
-
-async def load_model(service: Service) -> Profile:
-    return await service.deployment.store.load_profile(EVERYBODY)
-
-
 async def load_gains(service: Service) -> list[GainDay]:
     await service.deployment.store.follow_gains()
     return [each for each in (await service.deployment.store.load_gain_sums()).days if each.rewarded]
-
-
-def require_equal(model: Profile, other: Profile) -> None:
-    assert model.policies.keys() == other.policies.keys()
-    for key, state in model.policies.items():
-        expected = other.policies[key]
-        assert (state.pulls, state.reward_count) == (expected.pulls, expected.reward_count), key  # draws are their own
-        assert state.ridge is not None
-        assert expected.ridge is not None
-        for name in ("gram", "b", "rr"):
-            np.testing.assert_allclose(getattr(state.ridge, name), getattr(expected.ridge, name), atol=1e-9)
 
 
 async def test_all_teach_one_model_and_each_is_known_apart(open_service: Open) -> None:
@@ -235,10 +204,10 @@ async def test_whoever_is_erased_is_taken_out_of_exported_days_and_nobody_else(
         for user_id in ("ada", "bob"):
             await teach(service, user_id, number)
     with open_read_only(tmp_path / "one", CATALOGUE) as state:
-        export_days(state, tmp_path / "log", now=service.clock.now + DAY)
+        export_days(DirectoryDays(state), tmp_path / "log", now=service.clock.now + DAY)
     await users.erase(service.deployment, "ada", "tests")
     with open_read_only(tmp_path / "one", CATALOGUE) as state:
-        assert forget_erased(state, tmp_path / "log").events > 0
+        assert forget_erased(DirectoryDays(state), tmp_path / "log").events > 0
         ledger = [event for page in read_events(state) for event in page]
     files = EventFiles.open(tmp_path / "log")
     assert files is not None

@@ -19,7 +19,6 @@ from bandstand.wiring.engine import (
     build_loop_places,
     build_store_options,
     compute_config_hash,
-    require_loops,
 )
 from tests.store.given import CATALOGUE
 
@@ -52,7 +51,7 @@ def test_strict_durability_is_for_a_url() -> None:
     build_engine(read_settings(durability="strict", state_url=URL), CATALOGUE, observe)
 
 
-def test_another_loop_has_a_directory_of_its_own_or_a_schema_but_no_model_of_all_users(tmp_path: Path) -> None:
+def test_another_loop_has_a_directory_of_its_own_or_a_schema(tmp_path: Path) -> None:
     menu = LoopDefinition(name="menu")
     settings = read_settings(state_dir=str(tmp_path))
     assert build_engine(settings, CATALOGUE, observe, menu).directory == tmp_path / "loops" / "menu"
@@ -60,13 +59,10 @@ def test_another_loop_has_a_directory_of_its_own_or_a_schema_but_no_model_of_all
     store = build_engine(shared, CATALOGUE, observe, menu, "bandstand_menu_1").store
     assert isinstance(store, SharedStore)
     assert store.ledger.address.schema == "bandstand_menu_1"
-    everybody = replace(menu, scope="loop")
-    with pytest.raises(UnsupportedByEngineError, match="scope = loop"):
-        build_engine(shared, CATALOGUE, observe, everybody)
-    with pytest.raises(ConfigurationError, match=r"loops\.menu: .*scope = loop"):
-        require_loops(shared, {"menu": everybody})
-    require_loops(shared, {"menu": menu})
-    require_loops(settings, {"menu": everybody})
+    assert not store.ledger.options.has_one_model
+    everybody = build_engine(shared, CATALOGUE, observe, replace(menu, scope="loop"), "bandstand_menu_2").store
+    assert isinstance(everybody, SharedStore)
+    assert everybody.ledger.options.has_one_model
 
 
 async def test_no_two_loops_have_the_same_schema_and_behind_a_pooler_there_is_none(tmp_path: Path) -> None:

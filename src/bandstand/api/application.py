@@ -88,7 +88,6 @@ def build_application(
         options: how it is served.
     """
     wire = Wire(deployment.catalogue, strict_features=deployment.strict_features, rewards=deployment.reward_settings)
-    metrics.register_features(deployment.feature_health.build_report)
     hot = HotPath(deployment, wire, metrics)
     framework = FastAPI(
         title="Bandstand",

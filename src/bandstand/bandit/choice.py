@@ -9,8 +9,12 @@ from bandstand.bandit.arrays import FloatArray
 from bandstand.bandit.distribution import Distribution, Pick, extract_second_uniform
 from bandstand.bandit.eligibility import Indices
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.policy_state import PolicyState
 from bandstand.bandit.profile import Profile
 from bandstand.bandit.ridge import Posterior, Prior
+from bandstand.bandit.stacks import compute_stacked_posteriors
+
+_UNTAUGHT = PolicyState()  # of a user whom the policy has not met; never changed
 
 
 class Choice(NamedTuple):
@@ -46,7 +50,7 @@ def choose(
         prior: what was believed of the user before; the policy's own if it is not given.
         now: seconds since the epoch, for a policy that forgets.
     """
-    believed = _get_posterior(policy, profile, prior or policy.prior, now)
+    believed = _get_state(policy, profile).get_posterior(prior or policy.prior, now)
     distribution = policy.distribution(believed, x, extract_second_uniform(seed))
     pick, exploring = distribution.draw(seed)
     return Choice(distribution, pick, exploring)
@@ -88,7 +92,7 @@ def choose_batch(
         eligible: for each, the candidates that may be picked, equally many; all of them if it is not given. The policy
             decides among these alone; the numbers of the others are what they would be if they were eligible.
     """
-    posteriors = [_get_posterior(policy, *each, now) for each in zip(profiles, priors, strict=True)]
+    posteriors = _get_posteriors([_get_state(policy, profile) for profile in profiles], priors, now)
     spares = [extract_second_uniform(seed) for seed in seeds]
     distributions = policy.compute_distributions(posteriors, x, spares)
     numbers = distributions.compute_numbers()
@@ -105,6 +109,17 @@ def choose_batch(
     return BatchChoice(numbers, picks, distributions.floor)
 
 
-def _get_posterior(policy: Policy, profile: Profile, prior: Prior, now: float | None) -> Posterior:
-    state = profile.policies.get((policy.name, policy.schema.name))
-    return prior.to_posterior() if state is None else state.get_posterior(prior, now)
+def _get_state(policy: Policy, profile: Profile) -> PolicyState:
+    return profile.policies.get((policy.name, policy.schema.name), _UNTAUGHT)
+
+
+def _get_posteriors(states: Sequence[PolicyState], priors: Sequence[Prior], now: float) -> list[Posterior]:
+    """The posterior of each; those that have to be computed from the sums are computed together."""
+    found = [state.find_posterior(prior, now) for state, prior in zip(states, priors, strict=True)]
+    due = [number for number, posterior in enumerate(found) if posterior is None]
+    sums = [states[number].compute_sums() for number in due]
+    computed = iter(compute_stacked_posteriors(sums, [priors[number] for number in due]) if due else ())
+    return [
+        posterior if posterior is not None else state.keep_posterior(next(computed))
+        for state, posterior in zip(states, found, strict=True)
+    ]

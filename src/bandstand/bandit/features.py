@@ -186,19 +186,14 @@ class FeatureSchema:
         Raises:
             InvalidRequestError: as ``encode``, for whichever.
         """
-        count = len(candidates[0])
-        self._check_cell_count(count)
+        if len(contexts) == 1:  # for which numpy's calls take longer than the work
+            return self.encode(contexts[0], candidates[0])[None]
+        shape = len(contexts), len(candidates[0])
+        self._check_cell_count(shape[1])
         everybody = [features for offered in candidates for features in offered]
         if self._open is not None:
-            return self._encode_open(contexts, everybody, (len(contexts), count))
-        cells: list[float] = []
-        for context in contexts:
-            cells += self._build_context_cells(context, count)
-        self._fill_candidate_cells(cells, everybody)
-        x: FloatArray = np.frombuffer(array("d", cells).tobytes()).reshape(len(contexts), count, self.dimension)
-        if self._unbounded:
-            self._check_magnitude(x.reshape(-1, self.dimension))
-        return x
+            return self._encode_open(contexts, everybody, shape)
+        return read_only(self._encode_fields(*self._read_fields(contexts, everybody), shape))
 
     def _encode_open(
         self,
@@ -209,17 +204,19 @@ class FeatureSchema:
         """Encode n requests of K candidates, the candidates one request after the other: x of shape (n, K, d)."""
         assert self._open is not None  # noqa: S101 (whoever calls has looked)
         columns, encoder = self._open
-        context_columns = {
-            name: [each.get(name, field.default) for each in contexts] for name, field in self.context_fields.items()
-        }
-        candidate_columns = {
-            name: [each.get(name, field.default) for each in candidates]
-            for name, field in self.candidate_fields.items()
-        }
-        x, count = self._encode_fields(context_columns, candidate_columns, shape), shape[1]
+        x, count = self._encode_fields(*self._read_fields(contexts, candidates), shape), shape[1]
         for number, context in enumerate(contexts):
             x[number, :, columns] = encoder.encode(context, candidates[number * count : (number + 1) * count])
         return read_only(x)
+
+    def _read_fields(
+        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Mapping[str, object]]
+    ) -> tuple[dict[str, list[object]], dict[str, list[object]]]:
+        """Return the values of each field of contexts and of candidates, by its name."""
+        return (
+            {name: _list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
+            {name: _list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
+        )
 
     def _build_context_cells(self, context: Mapping[str, object], count: int) -> list[float]:
         row = self._blank_row.copy()
@@ -231,11 +228,7 @@ class FeatureSchema:
         """Fill what candidates and products say into rows that hold the context."""
         width = self.dimension
         for name, default, start, encode in self._candidate_steps:
-            try:
-                values = [features[name] for features in candidates]
-            except KeyError:
-                values = [features.get(name, default) for features in candidates]
-            for column, encoded in enumerate(encode(values), start):
+            for column, encoded in enumerate(encode(_list_values(candidates, name, default)), start):
                 cells[column::width] = encoded
         for column, left, right, centre in self._products:
             pairs = zip(cells[left::width], cells[right::width], strict=True)
@@ -275,15 +268,16 @@ class FeatureSchema:
     ) -> FloatArray:
         """Return what :meth:`encode_columns` does, with zeros in an open feature's columns."""
         requests, count = shape
-        x: FloatArray = np.tile(np.array(self._blank_row), (requests, count, 1))
+        rows: FloatArray = np.empty((requests, self.dimension))
+        rows[:] = self._blank_row
         for name, default, columns, encode_one in self._context_steps:
-            x[:, :, columns] = np.array([encode_one(value) for value in context.get(name, [default] * requests)])[
-                :, None
-            ]
+            rows[:, columns] = [encode_one(value) for value in context.get(name, [default] * requests)]
+        x: FloatArray = np.empty((requests, count, self.dimension))
+        x[:] = rows[:, None]
         cells = x.reshape(requests * count, self.dimension)
         for name, default, start, encode in self._candidate_steps:
             for column, encoded in enumerate(encode(list(candidates.get(name, [default] * len(cells)))), start):
-                cells[:, column] = encoded
+                cells[:, column] = np.frombuffer(array("d", encoded))  # a third of the time that a list takes
         for column, left, right, centre in self._products:
             cells[:, column] = cells[:, left] * cells[:, right] - centre
         if self._unbounded:
@@ -336,7 +330,10 @@ class FeatureSchema:
             raise InvalidRequestError("Too many candidates for this feature schema.", [error])
 
     def _check_magnitude(self, x: FloatArray) -> None:
-        within = np.logical_and.reduce(np.abs(x[:, : self.weight_count]) <= MAX_MAGNITUDE, axis=0)
+        magnitudes = np.abs(x[:, : self.weight_count])
+        if np.maximum.reduce(magnitudes, axis=None, initial=0.0) <= MAX_MAGNITUDE:  # not where one is NaN
+            return
+        within = np.logical_and.reduce(magnitudes <= MAX_MAGNITUDE, axis=0)
         at_fault = [label for label, fine in zip(self.labels, within, strict=False) if not fine]
         if at_fault:
             errors = [FieldError(label, f"encodes to more than {MAX_MAGNITUDE:g}") for label in at_fault]
@@ -349,6 +346,14 @@ def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
     if CONTENT in features or CONTENT not in candidate:
         return features
     return {CONTENT: candidate[CONTENT], **features}
+
+
+def _list_values(given: Sequence[Mapping[str, object]], name: str, default: object) -> list[object]:
+    """Return one field's value in each; its default where it is missing."""
+    try:
+        return [each[name] for each in given]
+    except KeyError:
+        return [each.get(name, default) for each in given]
 
 
 def _build_value_encoder(encode: Encoder, field: Field) -> Callable[[Any], tuple[float, ...]]:

@@ -1,7 +1,7 @@
 """What a loop is, as data: a named decision point with its policies, its models' scope, its mode and its rewards."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, Self, get_args
 
 from bandstand.bandit.reward_settings import RewardSettings
@@ -12,7 +12,7 @@ EVERYBODY: Final = "(everybody)"
 """The user whose model is that of all users of a loop of the scope ``loop``."""
 
 DEFAULT_LOOP: Final = "default"
-"""The loop of the addresses without a prefix; its policies and schemas come from the settings."""
+"""The loop of the addresses without a prefix; what nobody has changed of it, the settings say."""
 
 LearningMode = Literal["online", "apprentice", "logging"]
 """``online``: the policy serves and learns.
@@ -23,6 +23,9 @@ shadow. ``logging``: the baseline serves, and nothing is taught.
 
 ModelScope = Literal["user", "loop"]
 """Whose the models are: each user's own, or one for everybody."""
+
+CHANGEABLE: Final = ("mode", "rewards", "personalizer")
+"""Fields that can change while a loop runs, without a new start."""
 
 _SCOPES: tuple[str, ...] = get_args(ModelScope)
 _MODES: tuple[str, ...] = get_args(LearningMode)
@@ -108,8 +111,16 @@ class LoopDefinition:
         return []
 
     def apply_to(self, other: "LoopDefinition") -> "LoopDefinition":
-        """The other definition with those fields of this one that can change while a loop runs."""
-        return replace(other, mode=self.mode, rewards=self.rewards, personalizer=self.personalizer)
+        """The other with what of this one can change while a loop runs."""
+        return other.take_fields(CHANGEABLE, self)
+
+    def find_differences(self, other: "LoopDefinition") -> tuple[str, ...]:
+        """The names of the fields that are not as another has them."""
+        return tuple(each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name))
+
+    def take_fields(self, names: Collection[str], other: "LoopDefinition") -> "LoopDefinition":
+        """This one, but for some fields, which are as another has them."""
+        return replace(self, **{name: getattr(other, name) for name in names})
 
     def to_document(self) -> dict[str, object]:
         """The table of which :meth:`parse` makes an equal value; defaults are left out."""

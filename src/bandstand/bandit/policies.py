@@ -27,7 +27,8 @@ from bandstand.bandit.features import FeatureSchema
 from bandstand.bandit.memory import Memory
 from bandstand.bandit.population import REFRESH_REWARDS, PopulationPrior, PriorForm, refresh_steps
 from bandstand.bandit.prior import MAX_ITERATIONS
-from bandstand.bandit.ridge import Posterior, Prior, RidgeState, compute_stacked_moments
+from bandstand.bandit.ridge import Posterior, Prior, RidgeState
+from bandstand.bandit.stacks import compute_stacked_moments
 from bandstand.definition import describe_unknown, hash_definition, is_number, to_configuration_error
 from bandstand.errors import FieldError
 

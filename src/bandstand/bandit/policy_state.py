@@ -86,13 +86,29 @@ class PolicyState:
             now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); if it
                 is not given, they stand as they were at the newest reward.
         """
+        posterior = self.find_posterior(prior, now)
+        if posterior is None:
+            posterior = self.keep_posterior(self.compute_sums().compute_posterior(prior))
+        return posterior
+
+    def find_posterior(self, prior: Prior, now: float | None) -> Posterior | None:
+        """The posterior, unless it has to be computed from the sums; arguments as :meth:`get_posterior` has them."""
         if self.ridge is None:
             return prior.to_posterior()
         tick = self._floor_to_tick(now) if self.half_life else 0.0
-        if self._posterior is None or self._prior is not prior or self._tick != tick:
-            sums = self.ridge.with_decay(self._compute_decay_at(tick)) if tick > self.as_of else self.ridge
-            self._posterior, self._prior, self._tick = sums.compute_posterior(prior), prior, tick
+        if self._prior is not prior or self._tick != tick:
+            self._posterior, self._prior, self._tick = None, prior, tick
         return self._posterior
+
+    def compute_sums(self) -> RidgeState:
+        """The sums, decayed to the time that :meth:`find_posterior` was asked for."""
+        assert self.ridge is not None  # noqa: S101 (without sums the prior's posterior was found)
+        return self.ridge.with_decay(self._compute_decay_at(self._tick)) if self._tick > self.as_of else self.ridge
+
+    def keep_posterior(self, posterior: Posterior) -> Posterior:
+        """Keep what was computed from :meth:`compute_sums`; returns it."""
+        self._posterior = posterior
+        return posterior
 
     def learn(
         self,

@@ -9,7 +9,7 @@ stored, and a reward is taken back by subtracting what it added.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
@@ -296,26 +296,6 @@ class Posterior:
         mean = self.mean + (gain * (r - float(x.dot(self.mean)))) * u
         covariance = self.covariance - np.multiply.outer(gain * u, u)
         return type(self)(read_only(mean), read_only(covariance), self.steps + 1, self.noise)
-
-
-def compute_stacked_moments(posteriors: Sequence[Posterior], x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return ``compute_means`` and ``compute_widths`` of n posteriors, each for its own K rows.
-
-    Args:
-        posteriors: n of them.
-        x: the rows of each, shape (n, K, d).
-
-    Returns:
-        Means and widths, each of shape (n, K).
-
-    Raises:
-        ValueError: a shape does not fit.
-    """
-    count, _, d = x.shape
-    means = np.concatenate([each.mean for each in posteriors]).reshape(count, d, 1)
-    covariances = np.concatenate([each.covariance for each in posteriors]).reshape(count, d, d)
-    variance = np.vecdot(np.matmul(x, covariances), x)
-    return np.matmul(x, means)[:, :, 0], np.sqrt(np.abs(variance, out=variance), out=variance)
 
 
 def compute_posterior(state: RidgeState, prior: Prior) -> Posterior:

@@ -1,6 +1,8 @@
 """``bandstand log``: the decision log as Parquet files, one a day."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Annotated
 import typer
 
 from bandstand.cli.report import AsJson, show_progress, show_result
-from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, resolve_location
 from bandstand.errors import InvalidRequestError
+from bandstand.store.event_files.day_reader import DirectoryDays
+from bandstand.store.event_files.day_rows import DayReader
 from bandstand.store.event_files.export import export_days, forget_erased
 from bandstand.store.maintenance.offline import open_read_only
 
@@ -42,10 +46,10 @@ def export(
 
     Every file is written whole or not at all, so an export that was cut short continues where it was.
     """
-    location = resolve_location(state_dir, loop)
-    with open_read_only(location.directory, location.catalogue) as state, show_progress("days") as steps:
+    location = resolve_location(state_dir, loop, or_shared=True)
+    with _open_days(location) as reader, show_progress("days") as steps:
         result = export_days(
-            state, folder, now=time.time(), only=_parse_day(day), keep_days=keep_days, tick=steps.advance
+            reader, folder, now=time.time(), only=_parse_day(day), keep_days=keep_days, tick=steps.advance
         )
     notes = []
     if result.behind_retention:
@@ -70,12 +74,24 @@ def forget(
 
     The ledger remembers erased users by a keyed hash, and the files name users by that hash only, so no id is needed.
     """
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
     if not folder.is_dir():
         raise InvalidRequestError(f"{folder}: is no folder")
-    with open_read_only(location.directory, location.catalogue) as state, show_progress("files") as steps:
-        result = forget_erased(state, folder, steps.advance)
+    with _open_days(location) as reader, show_progress("files") as steps:
+        result = forget_erased(reader, folder, steps.advance)
     show_result("Forgotten", asdict(result) | {"folder": str(folder)}, as_json=as_json)
+
+
+@contextmanager
+def _open_days(location: StateLocation) -> Iterator[DayReader]:
+    if location.address is None:
+        with open_read_only(location.directory, location.catalogue) as state:
+            yield DirectoryDays(state)
+        return
+    from bandstand.store.event_files.shared_days import open_shared_days  # noqa: PLC0415 (its driver is an extra)
+
+    with open_shared_days(location.address, location.catalogue) as reader:
+        yield reader
 
 
 def _parse_day(text: str | None) -> date | None:

@@ -23,7 +23,7 @@ from bandstand.api.asgi.http_protocol import HttpProtocol
 Message = MutableMapping[str, Any]
 ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-_YOUNG_OBJECTS, _YOUNG_ROUNDS, _NO_FULL_ROUND = 10_000, 10, 1_000_000
+_YOUNG_OBJECTS, _YOUNG_ROUNDS, _NO_FULL_ROUND = 10_000, 1, 1_000_000
 _SWITCH_SECONDS = 0.0005
 """After which a thread that computes gives up the interpreter to one that waits for it: the loop, whenever it has just
 waited for the network. Python's own 5 ms would be the least that a request takes while a prior is learned again."""

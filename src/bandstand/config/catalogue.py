@@ -8,6 +8,7 @@ from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Experiment
+from bandstand.bandit.holdout import CONTROL_POLICIES
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import Settings, truncate_value
 from bandstand.definition import describe_unknown, to_configuration_error
@@ -28,13 +29,24 @@ def load_catalogue(settings: Settings) -> Catalogue:
     shipped = read_shipped_tables()
     path = settings.bandstand_config
     catalogue = Catalogue.parse(shipped) if path is None else _load_with_deployment(shipped, path)
+    require_named_policies(settings, catalogue)
+    _require_distinct("SHADOW", settings.shadow, catalogue)
+    return catalogue
+
+
+def require_named_policies(settings: Settings, catalogue: Catalogue) -> None:
+    """Refuse policies of the default loop that are without one by which a setting has users served.
+
+    Raises:
+        ConfigurationError: names the setting, and the policy.
+    """
     names = (*catalogue.policies, *catalogue.aliases)
     if settings.active_policy is not None and settings.active_policy not in names:
         raise ConfigurationError(f"ACTIVE_POLICY: {describe_unknown(settings.active_policy, names)}")
     if settings.experiment is not None:
         _check_experiment(settings.experiment, settings, catalogue)
-    _require_distinct("SHADOW", settings.shadow, catalogue)
-    return catalogue
+    if settings.holdout is not None:
+        _require_distinct("HOLDOUT", [CONTROL_POLICIES[settings.holdout_control]], catalogue)
 
 
 def _check_experiment(experiment: Experiment, settings: Settings, catalogue: Catalogue) -> None:

@@ -32,7 +32,7 @@ class EvaluationQueue(RunQueue):
         environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         super().__init__(
             evaluations,
             RunKind(
@@ -56,5 +56,5 @@ class EvaluationQueue(RunQueue):
             InvalidRequestError: there is no such estimator, or its parameter is wrong.
             OverloadedError: too many evaluations wait.
         """
-        plan = EvaluationPlan.from_document(document, self._catalogue)
+        plan = EvaluationPlan.from_document(document, self.catalogue)
         return await self.enqueue(plan.to_json(), 0, client)

@@ -55,7 +55,7 @@ class PopulationPriorRefresher:
         refresh_rewards: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
+        self.reconfigure(catalogue)
         self._store = store
         self._files = files
         self._schedule = RefitSchedule(refresh_rewards)
@@ -65,6 +65,10 @@ class PopulationPriorRefresher:
         self._loaded = asyncio.Event()
         self._fit_lock = asyncio.Lock()
         self._refresh_task: asyncio.Task[None] | None = None
+
+    def reconfigure(self, catalogue: Catalogue) -> None:
+        """Learn for other policies from the next opening on; it must be closed."""
+        self._policies = [policy for policy in catalogue.policies.values() if policy.learns_prior]
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

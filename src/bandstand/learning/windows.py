@@ -29,12 +29,21 @@ class WindowCloser:
         store: keeps them.
         on_taught: called with each default reward that was taught.
         needs_polling: whether windows may be opened from now on; without, only what the ledger has is waited for.
+        teaches: whether anything is taught now.
     """
 
-    def __init__(self, store: Store, on_taught: Callable[[Reward], None], *, needs_polling: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_taught: Callable[[Reward], None],
+        *,
+        needs_polling: Callable[[], bool],
+        teaches: Callable[[], bool],
+    ) -> None:
         self._store = store
         self._on_taught = on_taught
         self._needs_polling = needs_polling
+        self._teaches = teaches
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -48,7 +57,7 @@ class WindowCloser:
 
     async def close_some(self) -> bool:
         """Close a few windows that have ended; returns whether there may be more."""
-        closed = await self._store.close_windows(_AT_ONCE)
+        closed = await self._store.close_windows(_AT_ONCE, teaches=self._teaches())
         for reward in closed.taught:
             self._on_taught(reward)
         return closed.looked_at == _AT_ONCE

@@ -5,7 +5,7 @@ from typing import Any
 
 from bandstand.api.asgi.foreign_wire import ForeignResponse
 from bandstand.bandit.loop_definition import LoopDefinition
-from bandstand.errors import BandstandError, ConfigurationError, InvalidRequestError, LoopRefusedError
+from bandstand.errors import ConfigurationError, InvalidRequestError, LoopRefusedError
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError
 from bandstand.personalizer.loop import PersonalizerLoop
@@ -49,10 +49,12 @@ class AdminCalls:
     async def put_service(self, request: PersonalizerRequest) -> ForeignResponse:
         """``PUT …/configurations/service``."""
         before = self._loop.configuration
-        after = before.change(await request.read_object(_INVALID_SERVICE), self._loop.clock())
+        body = await request.read_object(_INVALID_SERVICE)
+        after = before.change(body, self._loop.clock())
+        names_wait = body.get("rewardWaitTime") is not None
 
         def write(definition: LoopDefinition) -> LoopDefinition:
-            return write_configuration(definition, self._loop.policy, before, after)
+            return write_configuration(definition, self._loop.policy, before, after, names_wait=names_wait)
 
         await self._change(write, request.inner.client, _INVALID_SERVICE)
         return request.answer(200, after.to_wire())
@@ -99,15 +101,8 @@ class AdminCalls:
         try:
             await self._loop.change(write(self._loop.definition), client)
         except _REFUSALS as error:
-            raise PersonalizerError(400, wire_code, _explain(error)) from None
+            raise PersonalizerError(400, wire_code, error.detail) from None
 
 
 def _answer_policy(request: PersonalizerRequest, name: str, arguments: str) -> ForeignResponse:
     return request.answer(200, {"name": name, "arguments": arguments})
-
-
-def _explain(error: BandstandError) -> str:
-    """Why a loop refused, and what to do about it where the loop is the default one."""
-    if any(fault.field in {"policies", "schemas", "retention_days"} for fault in error.errors):
-        return f"{error.detail}; make a loop (PUT /loops/NAME), and serve clients below /loops/NAME"
-    return error.detail

@@ -6,11 +6,12 @@ from typing import Final, Protocol
 from bandstand.api.asgi.foreign_wire import ForeignResponse
 from bandstand.api.problems import TooLargeError
 from bandstand.bandit.loop_definition import EVERYBODY
-from bandstand.errors import InvalidRequestError, UnsupportedByEngineError
+from bandstand.errors import InvalidRequestError
 from bandstand.personalizer.configuration import format_date
 from bandstand.personalizer.errors import PersonalizerError, build_headers
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.routing import PersonalizerRequest
+from bandstand.store.maintenance.export import ImportSource
 from bandstand.store.maintenance.model_file import ModelFiles, read_model
 
 _PAGE: Final = 1000
@@ -33,16 +34,51 @@ class ResourceLog(DecisionTimes, Protocol):
         """Delete every decision and reward until now; what was learned stays."""
 
 
+class ResourceModel(Protocol):
+    """Makes and takes files of what a loop has learned."""
+
+    async def export(self) -> bytes:
+        """The file of now."""
+
+    async def replace(self, sources: list[ImportSource], *, now: float, client: str) -> None:
+        """Put a file in the place of all that was learned.
+
+        Raises:
+            InvalidRequestError: it is not of this loop.
+        """
+
+
+class ClosedModel:
+    """The model of a state directory, which is put back while the loop is closed.
+
+    Args:
+        loop: whose it is.
+        files: in its directory.
+    """
+
+    def __init__(self, loop: PersonalizerLoop, files: ModelFiles) -> None:
+        self._loop = loop
+        self._files = files
+
+    async def export(self) -> bytes:
+        """The file of now."""
+        return await asyncio.to_thread(self._files.export)
+
+    async def replace(self, sources: list[ImportSource], *, now: float, client: str) -> None:
+        """Put a file in the place of all that was learned, while requests wait."""
+        await self._loop.run_closed(lambda: self._files.replace(sources, now=now, client=client))
+
+
 class ResourceCalls:
     """Answers them.
 
     Args:
         loop: whose they are.
         log: its decisions and rewards.
-        model: makes and takes files of what it has learned; ``None`` if its engine has none.
+        model: makes and takes files of what it has learned.
     """
 
-    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ModelFiles | None) -> None:
+    def __init__(self, loop: PersonalizerLoop, log: ResourceLog, model: ResourceModel) -> None:
         self._loop = loop
         self._log = log
         self._model = model
@@ -61,12 +97,8 @@ class ResourceCalls:
         return request.answer(204)
 
     async def get_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``GET …/model``: the states of all users.
-
-        Raises:
-            UnsupportedByEngineError: the loop's engine makes no such file.
-        """
-        body = await asyncio.to_thread(self._require_model().export)
+        """``GET …/model``: the states of all users."""
+        body = await self._model.export()
         return ForeignResponse(200, build_headers(request.inner.headers, b"application/octet-stream"), body)
 
     async def put_model(self, request: PersonalizerRequest) -> ForeignResponse:
@@ -74,14 +106,12 @@ class ResourceCalls:
 
         Raises:
             PersonalizerError: it is no such file, or not of this loop.
-            UnsupportedByEngineError: the loop's engine takes no such file.
         """
-        model = self._require_model()
         packed = await _read_file(request)
         now, client = self._loop.clock(), request.inner.client
         try:
             sources = await asyncio.to_thread(read_model, packed)
-            await self._loop.run_closed(lambda: model.replace(sources, now=now, client=client))
+            await self._model.replace(sources, now=now, client=client)
         except InvalidRequestError as error:
             raise PersonalizerError(400, "InvalidModelImportFormat", error.detail) from None
         return request.answer(204)
@@ -93,13 +123,6 @@ class ResourceCalls:
             await deployment.store.reset(owner, request.inner.client)
             deployment.population.apply_reset(owner)
         return request.answer(204)
-
-    def _require_model(self) -> ModelFiles:
-        if self._model is None:
-            raise UnsupportedByEngineError(
-                "a model is taken from a state directory and put back there, not in STATE_URL"
-            )
-        return self._model
 
     async def _list_users(self) -> list[str]:
         found: list[str] = []

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
+from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.policies import Policy
-from bandstand.errors import ConfigurationError, FieldError
 from bandstand.personalizer.configuration import AGGREGATIONS, FOR_EVER, MODES, ServiceConfiguration
 from bandstand.personalizer.policy_arguments import DEFAULT_EXPLORATION, PolicyArguments
 
@@ -64,9 +63,21 @@ def read_configuration(
 
 
 def write_configuration(
-    definition: LoopDefinition, policy: Policy, before: ServiceConfiguration, after: ServiceConfiguration
+    definition: LoopDefinition,
+    policy: Policy,
+    before: ServiceConfiguration,
+    after: ServiceConfiguration,
+    *,
+    names_wait: bool,
 ) -> LoopDefinition:
     """The definition of a loop after a configuration has changed it; what the configuration leaves out stays.
+
+    Args:
+        definition: of the loop.
+        policy: the active one.
+        before: its configuration.
+        after: what it is to be.
+        names_wait: whether that was asked to wait for rewards: a loop that has not done so begins to.
 
     Raises:
         ConfigurationError: the loop cannot be so.
@@ -84,13 +95,10 @@ def write_configuration(
             rewards[key] = getattr(after, attribute)
     if after.aggregation != before.aggregation:
         rewards["aggregation"] = AGGREGATIONS[after.aggregation]
-    if "default_reward" in rewards and "window" not in rewards:
-        rewards["window"] = after.reward_wait_s  # it is taught at the window's end
+    if (names_wait or "default_reward" in rewards) and "window" not in rewards:
+        rewards["window"] = after.reward_wait_s  # at whose end the default is taught
     if rewards:
         document["rewards"] = rewards
-    if after.optimizes and definition.name == DEFAULT_LOOP:
-        message = "isAutoOptimizationEnabled: of the default loop the settings say which policy decides"
-        raise ConfigurationError(message, [FieldError("policies", message)])
     if after.log_retention_days != before.log_retention_days:
         document["retention_days"] = max(after.log_retention_days, 0)
     if after.exploration != before.exploration:

@@ -13,10 +13,9 @@ from bandstand.personalizer.events import EventCalls
 from bandstand.personalizer.importances import ImportanceCalls
 from bandstand.personalizer.loop import PersonalizerLoop
 from bandstand.personalizer.orphans import OrphanRewards
-from bandstand.personalizer.resource import ResourceCalls, ResourceLog
+from bandstand.personalizer.resource import ResourceCalls, ResourceLog, ResourceModel
 from bandstand.personalizer.routing import SEGMENT, PersonalizerRequest, Route, RouteTable, Shape
 from bandstand.personalizer.slot_events import SlotEventCalls
-from bandstand.store.maintenance.model_file import ModelFiles
 
 _IN_PATH: frozenset[Shape] = frozenset({"path"})
 _IN_QUERY: frozenset[Shape] = frozenset({"query"})
@@ -33,7 +32,7 @@ class PersonalizerWire:
         metrics: where it counts.
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
-        model: makes and takes files of what the loop has learned; ``None`` if its engine has none.
+        model: makes and takes files of what the loop has learned.
 
     Attributes:
         optimizer: looks for a better policy from time to time, while it is run.
@@ -45,7 +44,7 @@ class PersonalizerWire:
         metrics: Metrics,
         log: ResourceLog,
         evaluations: EvaluationQueue,
-        model: ModelFiles | None,
+        model: ResourceModel,
     ) -> None:
         events = EventCalls(loop, metrics, OrphanRewards())
         slots = SlotEventCalls(loop, metrics, events)

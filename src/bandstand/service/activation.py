@@ -36,13 +36,15 @@ async def activate(deployment: ServiceContext, decision_id: str, client: str) ->
         UnknownDecisionError: there is no such decision, or no longer.
         OverloadedError, StorageFullError, StorageUnavailableError: it was not.
     """
-    activation = await deployment.store.activate(decision_id, deployment.reward_settings, client)
-    if activation.reward is not None:
-        deployment.population.apply_reward(activation.reward)
+    teaches = deployment.mode != "logging"
+    activation = await deployment.store.activate(decision_id, deployment.reward_settings, client, teaches=teaches)
+    reward = activation.reward
+    if reward is not None:
+        deployment.population.apply_reward(reward)
     return ActivationResult(
         decision_id=decision_id,
         activated=activation.activated,
-        applied=activation.reward is not None,
-        reward=None if activation.reward is None else activation.reward.value,
-        reason=activation.reason,
+        applied=reward is not None and reward.applied,
+        reward=None if reward is None else reward.value,
+        reason=activation.reason if reward is None else reward.reason,
     )

@@ -130,7 +130,10 @@ class ServiceContext:
             self.catalogue, self.store, prior_files, refresh_rewards=prior_refresh_rewards, clock=self.clock
         )
         self.windows = WindowCloser(
-            self.store, self.population.apply_reward, needs_polling=lambda: self.reward_settings.window is not None
+            self.store,
+            self.population.apply_reward,
+            needs_polling=lambda: self.reward_settings.window is not None,
+            teaches=lambda: self.mode != "logging",
         )
         self.drift = DriftWatcher(self.catalogue, self.store, self.population, clock=self.clock)
         self.active_policy = self.default_policy = self.catalogue.get_policy(self.active_policy).name

@@ -9,10 +9,11 @@ from typing import Final
 import structlog
 
 from bandstand.asyncio_tasks import cancel_task
-from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.errors import BandstandError
 from bandstand.service.loop_registry import LoopRegistry
 from bandstand.service.loop_runtime import ManagedLoop
+from bandstand.store.tables.loops import fold_default_loop
 
 _RETRY_S: Final = 60.0
 """After which a loop that could not be opened is tried again."""
@@ -60,6 +61,8 @@ class LoopFollower:
         """What the ledger says that a loop is; it waits for nobody who changes one, for it may be them who ask."""
         self._moved.set()
         changes = await self._registry.default.deployment.store.list_loop_changes()
+        if name == DEFAULT_LOOP:
+            return fold_default_loop(self._registry.said, changes)
         logged = [change.after for change in changes if change.name == name]
         return None if not logged or logged[-1] is None else LoopDefinition.parse(name, logged[-1])
 

@@ -1,7 +1,7 @@
 """The entrance of a loop: requests pass while it runs, and wait while it is closed and opened again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 
@@ -80,3 +80,32 @@ class LoopGate:
             yield
         finally:
             self._opened.set()
+
+
+class ChangeLock:
+    """Held by whoever makes, changes or deletes loops; who waits for it is inside no loop meanwhile.
+
+    So a loop that is closed for one change waits for nobody who wants the next.
+
+    Args:
+        list_gates: gives the gates of all loops.
+    """
+
+    def __init__(self, list_gates: Callable[[], Iterable[LoopGate]]) -> None:
+        self._list_gates = list_gates
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        """Hold it; whoever closed a gate has opened it by then."""
+        passed = [gate for gate in self._list_gates() if gate.is_passed]
+        for gate in passed:
+            gate.count_out()
+        try:
+            await self._lock.acquire()
+        finally:
+            for gate in passed:
+                gate.count_in()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the next one have it."""
+        self._lock.release()

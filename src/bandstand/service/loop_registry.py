@@ -6,7 +6,7 @@ from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.errors import UnknownLoopError
 from bandstand.service.loop_runtime import LoopRuntime, ManagedLoop
 from bandstand.store.protocol import Store
-from bandstand.store.tables.loops import LoopAction, LoopChange
+from bandstand.store.tables.loops import LoopAction, LoopChange, fold_default_loop
 
 
 class LoopRegistry:
@@ -18,12 +18,14 @@ class LoopRegistry:
     Attributes:
         changes: every change of a loop, the oldest first.
         default: the default loop, which is always there.
+        said: what the settings say of it.
     """
 
     def __init__(self, default: LoopRuntime) -> None:
         deployment = default.deployment
         self.changes: list[LoopChange] = []
-        self.default = ManagedLoop(deployment.definition, runtime=default)
+        self.said = deployment.definition
+        self.default = ManagedLoop(self.said, runtime=default, said=self.said)
         self._loops: dict[str, ManagedLoop] = {DEFAULT_LOOP: self.default}
         self._store: Store = deployment.store
         self._clock: Callable[[], float] = deployment.clock
@@ -74,10 +76,11 @@ class LoopRegistry:
         if change.after is None:
             self._loops.pop(change.name, None)
             return
-        definition = LoopDefinition.parse(change.name, change.after)
+        if change.name == DEFAULT_LOOP:
+            definition = fold_default_loop(self.said, [change])
+        else:
+            definition = LoopDefinition.parse(change.name, change.after)
         loop = self._loops.setdefault(change.name, ManagedLoop(definition, change.place))
-        if change.name == DEFAULT_LOOP:  # what else it is, the settings say
-            definition = definition.apply_to(self.default.definition)
         loop.definition, loop.changed_at, loop.changed_by = definition, change.ts, change.client
 
     async def log(self, change: LoopChange) -> LoopChange:
@@ -114,4 +117,5 @@ class LoopRegistry:
             ts=self._clock(),
             client=client,
             place=place,
+            own=self.said.find_differences(after) if name == DEFAULT_LOOP and after is not None else None,
         )

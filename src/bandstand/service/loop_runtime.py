@@ -10,6 +10,12 @@ from bandstand.service.context import ServiceContext
 from bandstand.service.loop_gate import LoopGate
 
 
+class LoopForm:
+    """What of a running loop its definition makes, where the rest is there for good; a class of whoever joins loops."""
+
+    __slots__ = ()
+
+
 class LoopRuntime(Protocol):
     """What serves one loop.
 
@@ -31,6 +37,20 @@ class LoopRuntime(Protocol):
         Raises:
             BandstandError: what ``work`` raised; or the state cannot be opened again, and the loop answers nothing any
                 more.
+        """
+
+    def compose_form(self, definition: LoopDefinition) -> LoopForm:
+        """Make, beside the serving, what another definition takes; it blocks for some hundred milliseconds.
+
+        Raises:
+            ConfigurationError: it cannot be so.
+        """
+
+    async def take_form(self, form: LoopForm) -> LoopForm:
+        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+
+        Raises:
+            BandstandError: the state cannot be taken up so, and is as before.
         """
 
 
@@ -77,6 +97,7 @@ class ManagedLoop:
         runtime: what serves it; ``None`` while nothing does.
         fault: why nothing does.
         gate: which requests pass.
+        said: of the default one, what the settings and the configuration file say of it.
     """
 
     definition: LoopDefinition
@@ -86,11 +107,17 @@ class ManagedLoop:
     runtime: LoopRuntime | None = None
     fault: str | None = None
     gate: LoopGate = field(default_factory=LoopGate)
+    said: LoopDefinition | None = None
 
     @property
     def name(self) -> str:
         """Its name."""
         return self.definition.name
+
+    @property
+    def pinned_by(self) -> str | None:
+        """The setting that says which of its policies serves, if one does."""
+        return None if self.runtime is None else self.runtime.deployment.pinned_by
 
     @property
     def deployment(self) -> ServiceContext:

@@ -9,7 +9,6 @@ what the others log there.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -24,17 +23,31 @@ from bandstand.errors import (
     OverloadedError,
 )
 from bandstand.service.loop_follower import LoopFollower
+from bandstand.service.loop_gate import ChangeLock
 from bandstand.service.loop_registry import LoopRegistry
-from bandstand.service.loop_rules import SCOPE_IS_FIXED, is_applicable, merge_default, require_changeable
+from bandstand.service.loop_renewal import (
+    close_loop,
+    compose_beside,
+    follow_definition,
+    log_unfollowed,
+    renew_loop,
+    run_apart,
+    to_refusal,
+)
+from bandstand.service.loop_rules import (
+    SCOPE_IS_FIXED,
+    SETTINGS_CLIENT,
+    is_applicable,
+    is_applied,
+    require_changeable,
+    require_said_elsewhere,
+)
 from bandstand.service.loop_runtime import ComposeLoop, LoopPlaces, LoopRuntime, ManagedLoop
 from bandstand.store.protocol import MovedError
 from bandstand.store.tables.loops import LoopChange
 
 MAX_LOOPS: Final = 100
 """Beside the default one: each has threads, files and some megabytes of its own."""
-
-SETTINGS_CLIENT: Final = "settings"
-"""Who changes a loop where the configuration file does."""
 
 _TRIES: Final = 5
 T = TypeVar("T")
@@ -56,7 +69,7 @@ class Loops:
         self._compose = compose
         self._places = places
         default.deployment.list_closed_loops = self._list_closed
-        self._lock = asyncio.Lock()  # held by whoever makes, changes or deletes a loop
+        self._lock = ChangeLock(lambda: [loop.gate for loop in self])
         self._follower = LoopFollower(self._registry, self.refresh, self._try_again)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,9 +94,9 @@ class Loops:
         for name, wanted in configured.items():
             await self._apply_configured(name, wanted)
         try:
-            await self._registry.default.deployment.apply_definition(self._registry.default.definition)
-        except LoopRefusedError as error:
-            raise ConfigurationError(f"the default loop: {error.detail}") from None
+            await self._put_default_into_effect()
+        except (LoopRefusedError, InvalidRequestError) as error:
+            raise ConfigurationError(f"the default loop: {error.detail}", error.errors) from None
         for loop in self._registry.list_others():
             await self._open(loop)
         if self._places.are_shared:
@@ -94,14 +107,25 @@ class Loops:
         await self._follower.close()
         async with self._lock:
             for loop in self._registry.list_others():
-                await _close(loop, "the service is shutting down")
+                await close_loop(loop, "the service is shutting down")
+
+    async def _put_default_into_effect(self) -> None:
+        loop = self._registry.default
+        if is_applicable(loop.deployment.definition, loop.definition):
+            await loop.deployment.apply_definition(loop.definition)
+        else:
+            async with renew_loop(loop, loop.definition, self._watch):
+                pass
 
     async def _apply_configured(self, name: str, wanted: LoopDefinition) -> None:
-        definition = merge_default(self._registry.default.definition, wanted) if name == DEFAULT_LOOP else wanted
         while True:
-            applied = {each.name: each.after for each in self.changes if each.client == SETTINGS_CLIENT}
             known = self.get(name) if name in self._registry else None
-            if applied.get(name) == definition.to_document():
+            definition = wanted
+            if name == DEFAULT_LOOP:
+                require_said_elsewhere(self._registry.said, wanted)
+                self._registry.default.said = wanted.apply_to(self._registry.said)
+                definition = wanted.apply_to(self._registry.default.definition)
+            if is_applied(self.changes, definition):
                 return
             if known is not None and known.definition.scope != definition.scope:
                 raise ConfigurationError(f"loops.{name}.scope: {SCOPE_IS_FIXED}")
@@ -154,12 +178,17 @@ class Loops:
         """Make a loop what it is now in the ledger, after another process has changed it."""
         if was is not None and was[0] is not now:
             await self._discard(was[0])
-        elif was is not None and now is not None and now.runtime is not None and is_applicable(was[1], now.definition):
-            _follow_definition(now)
+        elif now is not None and now.runtime is not None and is_applicable(now.deployment.definition, now.definition):
+            follow_definition(now)
             return
-        if now is not None:
+        if now is self._registry.default:
+            try:
+                await self._put_default_into_effect()
+            except BandstandError as error:
+                log_unfollowed(now, error)
+        elif now is not None:
             async with now.gate.close():
-                await _close(now, "it is being opened")
+                await close_loop(now, "it is being opened")
                 await self._open(now)
 
     async def _try_again(self, loop: ManagedLoop) -> None:
@@ -256,7 +285,7 @@ class Loops:
             if len(self) > MAX_LOOPS:
                 raise LoopRefusedError(f"there are {MAX_LOOPS} loops beside the default one; delete another first")
             place = await self._places.claim(definition.name)
-            runtime = await self._try_compose(definition, place)
+            runtime = await compose_beside(self._compose, definition, place)
             change = self._registry.build_change(definition.name, None, definition, client, place)
             await self._registry.log_and_fold(change)
             loop = self.get(definition.name)
@@ -265,7 +294,7 @@ class Loops:
             except BandstandError as error:
                 await self._registry.log_and_fold(self._registry.build_change(definition.name, loop, None, client))
                 await self._places.discard(definition.name, place)
-                raise _to_refusal(error) from error
+                raise to_refusal(error) from error
             loop.runtime = runtime
             self._watch(loop)
             return loop
@@ -292,7 +321,7 @@ class Loops:
         async with self._lock:
             loop = self.get(definition.name)
             before = loop.definition
-            require_changeable(before, definition)
+            require_changeable(before, definition, loop.pinned_by)
             if definition == before and loop.runtime is not None:
                 return loop
             change = self._registry.build_change(definition.name, loop, definition, client)
@@ -308,15 +337,18 @@ class Loops:
             return loop
 
     async def _restart(self, loop: ManagedLoop, definition: LoopDefinition, change: LoopChange) -> LoopChange:
-        runtime = await self._try_compose(definition, loop.place)
+        if loop is self._registry.default:
+            async with renew_loop(loop, definition, self._watch):
+                return await self._registry.log(change)
+        runtime = await compose_beside(self._compose, definition, loop.place)
         async with loop.gate.close():
-            await _close(loop, "it is being opened")
+            await close_loop(loop, "it is being opened")
             try:
                 await runtime.open()
                 change = await self._log_or(change, runtime.close)
             except (BandstandError, MovedError) as error:
                 await self._open(loop)
-                raise _to_refusal(error) from error
+                raise to_refusal(error) from error
             loop.runtime, loop.fault = runtime, None
             self._watch(loop)
             return change
@@ -335,8 +367,7 @@ class Loops:
             loop = self.get(name)
             runtime = loop.require_runtime()
             async with loop.gate.close():
-                # What is begun there goes on when the request that asked is long answered: it is no part of it.
-                await asyncio.create_task(runtime.run_closed(work), context=Context())
+                await run_apart(runtime.run_closed(work))
 
     async def delete(self, name: str, client: str) -> None:
         """Delete a loop and all that it holds, for good.
@@ -359,14 +390,8 @@ class Loops:
     async def _discard(self, loop: ManagedLoop) -> None:
         """Release a loop that was deleted, and delete its state."""
         async with loop.gate.close():
-            await _close(loop, "it was deleted")
+            await close_loop(loop, "it was deleted")
             await self._places.discard(loop.name, loop.place)
-
-    async def _try_compose(self, definition: LoopDefinition, place: str | None) -> LoopRuntime:
-        try:
-            return await asyncio.to_thread(self._compose, definition, place)
-        except ConfigurationError as error:
-            raise InvalidRequestError(error.detail, error.errors) from None
 
     async def _log_or(self, change: LoopChange, undo: Callable[[], Awaitable[Any]]) -> LoopChange:
         """Log a change that is in effect, or undo it."""
@@ -375,23 +400,3 @@ class Loops:
         except (BandstandError, MovedError):
             await undo()
             raise
-
-
-async def _close(loop: ManagedLoop, fault: str) -> None:
-    """Let a loop take no requests from here on, and say why."""
-    runtime, loop.runtime, loop.fault = loop.runtime, None, fault
-    if runtime is not None:
-        await runtime.close()
-
-
-def _follow_definition(loop: ManagedLoop) -> None:
-    """Apply the present definition to a running loop; if that fails, its decisions are refused."""
-    try:
-        loop.deployment.follow_definition(loop.definition)
-    except ConfigurationError as error:
-        log.error("a loop cannot follow its definition", loop=loop.name, reason=error.detail)  # noqa: TRY400 (it says all)
-
-
-def _to_refusal(error: Exception) -> Exception:
-    """The error for a caller, from the one that kept a loop from being opened."""
-    return LoopRefusedError(error.detail, error.errors) if isinstance(error, ConfigurationError) else error

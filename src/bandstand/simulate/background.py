@@ -39,7 +39,7 @@ class SimulationQueue(RunQueue):
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         super().__init__(
             simulations,
             RunKind(
@@ -62,11 +62,11 @@ class SimulationQueue(RunQueue):
             UnknownPolicyError: a policy is not configured.
             OverloadedError: too many runs wait.
         """
-        names = [self._catalogue.get_policy(name).name for name in document["policies"]]
+        names = [self.catalogue.get_policy(name).name for name in document["policies"]]
         judge = {"kind": document.get("judge", "rule")}
         plan = with_prompt(Plan.from_document({**document, "policies": names, "judge": judge}))
         _require_size(plan)
-        plan = require_policies(plan, self._catalogue.policies)
+        plan = require_policies(plan, self.catalogue.policies)
         return await self.enqueue(plan.to_json(), plan.total, client)
 
 

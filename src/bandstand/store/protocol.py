@@ -50,6 +50,9 @@ class DepartureListener(Protocol):
     async def apply_erasure(self, user_id: str) -> int:
         """Release a user who was erased; returns how much was made again without them."""
 
+    async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
+        """Make what these users had a part in again, from their sums as of the event ``seq``."""
+
 
 class UserRegister(Protocol):
     """Users: what is known of each, and what operators do to them."""
@@ -149,16 +152,26 @@ class RewardLog(Protocol):
             IdempotencyMismatchError: what came with it was no such reward.
         """
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        """Let a decision that was held back count as shown, and teach the aggregate of its parts. Idempotent.
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        """Let a decision that was held back count as shown, and teach what its parts come to. Idempotent.
+
+        Args:
+            decision_id: which.
+            settings: how its parts are aggregated; the contract's for ``None``.
+            client: name of the API key.
+            teaches: whether the loop learns; where not, the reward is kept, and says so.
 
         Raises:
             UnknownDecisionError: there is no such decision, or no longer.
             OverloadedError, StorageFullError, StorageUnavailableError: it was not.
         """
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        """Teach the default reward, once, for at most ``limit`` windows that ended without one, in order of their ends.
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        """Teach what silence comes to, once, for at most ``limit`` windows that have ended, in the order of their ends.
+
+        Where the loop does not learn (``teaches``), what silence comes to is kept, and says so.
 
         Raises:
             OverloadedError, StorageFullError, StorageUnavailableError: some of them still await it.

@@ -85,7 +85,7 @@ class MemoryRewards:
         user.parts.append(reward)
         return AcceptedReward(reward, "new")
 
-    def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+    def activate(self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool) -> Activation:
         """Let a decision that was held back count as shown, and teach what was kept for it."""
         decision = self._events.decisions.get(decision_id)
         if decision is None:
@@ -100,12 +100,13 @@ class MemoryRewards:
             return Activation(activated=True, reason=windows.RESET)
         if not decision.parts.count:
             return Activation(activated=True)
-        reward = windows.build_kept(decision, (settings or CONTRACT).compute_taught(decision.parts), client, ts)
+        taught = (settings or CONTRACT).compute_taught(decision.parts)
+        reward = windows.build_kept(decision, taught, client, ts, teaches=teaches)
         self._teach(reward, decision)
         return Activation(activated=True, reward=reward)
 
-    def close_windows(self, limit: int) -> ClosedWindows:
-        """Teach the default reward of decisions without one, in the order in which windows end."""
+    def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
+        """Teach what silence comes to, in the order in which windows end."""
         events, ts = self._events, self._clock()
         awaiting = [
             (window.due, decision.seq, window.fallback, decision)
@@ -124,7 +125,7 @@ class MemoryRewards:
             decision.window = replace(window, fallback=None)
             if not window.held:
                 reset_seq = events.get_user(decision.user_id).profile.reset_seq
-                reward = windows.build_silence(decision, fallback, ts, reset_seq=reset_seq)
+                reward = windows.build_silence(decision, fallback, ts, reset_seq=reset_seq, teaches=teaches)
                 self._teach(reward, decision)
                 taught.append(reward)
         return ClosedWindows(min(len(awaiting), limit), taught)

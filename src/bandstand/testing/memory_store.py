@@ -127,13 +127,15 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         """The reward that came with that Idempotency-Key."""
         return self._rewards.find_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
         """Let a decision that was held back count as shown."""
-        return self._rewards.activate(decision_id, settings, client)
+        return self._rewards.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        """Teach the default reward of decisions whose window has ended without one."""
-        return self._rewards.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        """Teach what silence comes to."""
+        return self._rewards.close_windows(limit, teaches=teaches)
 
     async def load_metric_sums(self) -> list[MetricSums]:
         """Sums over the metrics of the parts that count."""

@@ -17,14 +17,14 @@ from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.loops import build_loops_router
 from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
-from bandstand.config.catalogue import load_catalogue, load_reward_settings
-from bandstand.config.loops import load_loop_catalogue, load_loops
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.loops import load_default_loop, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings
 from bandstand.errors import BandstandError, ConfigurationError
 from bandstand.generate.generator import TipGenerator
 from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
-from bandstand.wiring.engine import build_loop_places, require_loops
+from bandstand.wiring.engine import build_loop_places
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
 from bandstand.wiring.running_loop import RunningLoop, SharedParts
 
@@ -48,16 +48,9 @@ def create_app(settings: Settings, *, hot_path: bool = True) -> FrontController:
         )
     catalogue = load_catalogue(settings)
     configured = load_loops(settings)
-    require_loops(settings, configured)
     gateway = connect_gateway(settings)
     shared = SharedParts(settings, _build_generator(settings, gateway))
-    definition = LoopDefinition(
-        name=DEFAULT_LOOP,
-        policy=settings.active_policy,
-        shadow=settings.shadow,
-        rewards=load_reward_settings(settings),
-    )
-    default = RunningLoop(shared, definition, catalogue)
+    default = RunningLoop(shared, load_default_loop(settings), catalogue)
 
     def compose(other: LoopDefinition, place: str | None) -> RunningLoop:
         loop = RunningLoop(shared, other, load_loop_catalogue(settings, other), place)

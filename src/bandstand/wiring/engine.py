@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, EVERYBODY, LoopDefinition
@@ -14,8 +14,8 @@ from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.config.loops import get_loop_directory
 from bandstand.config.settings import Settings
 from bandstand.config.state_url import read_state_url
-from bandstand.errors import ConfigurationError, UnsupportedByEngineError
-from bandstand.personalizer.resource import ResourceLog
+from bandstand.errors import ConfigurationError
+from bandstand.personalizer.resource import ResourceLog, ResourceModel
 from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.embedded.store import EmbeddedStore
@@ -27,7 +27,6 @@ from bandstand.store.tables.console_queries import ConsoleQueries, ConsoleSource
 from bandstand.store.tables.evaluations import Evaluations
 from bandstand.wiring.loop_places import DirectoryPlaces, SchemaPlaces
 
-NO_SHARED_MODEL: Final = "the ledger of STATE_URL keeps a model for each user; none for everybody (scope = loop) yet"
 _SHARED_SETTINGS = (
     "active_policy",
     "experiment",
@@ -45,6 +44,9 @@ _SHARED_SETTINGS = (
 class KeepsState(Store, ResourceLog, Protocol):
     """A store, and what Personalizer's wire asks of a log."""
 
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -58,6 +60,7 @@ class Engine:
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
         environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
+        model: makes and takes files of what was learned; ``None`` where those are made of the directory.
     """
 
     store: KeepsState
@@ -67,6 +70,7 @@ class Engine:
     evaluations: EvaluationStore
     words: Sequence[str]
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    model: ResourceModel | None = None
 
 
 def build_engine(
@@ -87,12 +91,9 @@ def build_engine(
 
     Raises:
         ConfigurationError: the settings do not go together, or the engine is not installed.
-        UnsupportedByEngineError: the engine keeps no such loop.
     """
     definition = definition or LoopDefinition(name=DEFAULT_LOOP)
     if (url := read_state_url(settings)) is not None:
-        if definition.scope == "loop":
-            raise UnsupportedByEngineError(NO_SHARED_MODEL)
         return _build_shared_engine(settings, catalogue, observe, url, definition, place)
     if settings.durability == "strict":
         raise ConfigurationError("DURABILITY=strict needs STATE_URL; a state directory takes full or process")
@@ -122,17 +123,6 @@ def get_retention_days(settings: Settings, definition: LoopDefinition) -> int:
     return settings.decision_retention_days if own is None else own
 
 
-def require_loops(settings: Settings, configured: Mapping[str, LoopDefinition]) -> None:
-    """Refuse loops of the configuration file that the engine does not keep.
-
-    Raises:
-        ConfigurationError: there are some.
-    """
-    refused = [name for name, definition in configured.items() if definition.scope == "loop"]
-    if refused and read_state_url(settings) is not None:
-        raise ConfigurationError(f"loops.{min(refused)}: {NO_SHARED_MODEL}")
-
-
 def build_loop_places(settings: Settings, store: Store) -> LoopPlaces:
     """Where the state of the other loops is, given the default loop's store."""
     if read_state_url(settings) is None:
@@ -153,6 +143,7 @@ def _build_shared_engine(
     place: str | None,
 ) -> Engine:
     try:  # the driver is an extra
+        from bandstand.store.maintenance.shared_model import SharedModel  # noqa: PLC0415
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
         from bandstand.store.postgres.console_queries import SharedConsoleQueries  # noqa: PLC0415
         from bandstand.store.postgres.evaluation_runs import SharedEvaluationRuns  # noqa: PLC0415
@@ -168,6 +159,7 @@ def _build_shared_engine(
         max_pending=settings.max_pending,
         retention_days=get_retention_days(settings, definition),
         turn_retention_days=settings.turn_retention_days,
+        has_one_model=definition.scope == "loop",
         # How a loop counts rewards is in the ledger, the same for all; of the default one the settings say it.
         config_hash=compute_config_hash(settings, catalogue, definition.rewards if place is None else CONTRACT),
     )
@@ -183,6 +175,7 @@ def _build_shared_engine(
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
         environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+        model=SharedModel(store.ledger, catalogue),
     )
 
 

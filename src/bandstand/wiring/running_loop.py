@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from contextvars import Context
+from copy import copy
 from dataclasses import dataclass, replace
 
 import structlog
@@ -23,10 +24,11 @@ from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
-from bandstand.config.loops import get_loop_directory, resolve_policy
+from bandstand.config.loops import get_loop_directory, load_loop_catalogue, resolve_policy
 from bandstand.config.settings import Settings
 from bandstand.console.router import ConsoleContext, build_console_router
 from bandstand.console.session import Sessions
+from bandstand.errors import ConfigurationError
 from bandstand.evaluate.background import EvaluationQueue
 from bandstand.generate.generator import TipGenerator
 from bandstand.judge_worker.stateless import StatelessJudge
@@ -35,18 +37,23 @@ from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.learning.shadows import ShadowStatus
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.resource import ClosedModel
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
-from bandstand.service.context import DEFAULT_POLICY, ServiceContext
+from bandstand.service.context import ServiceContext
+from bandstand.service.feature_health import FeatureReport
 from bandstand.service.generate import TipWriting
 from bandstand.service.judge_runs import JudgeRunQueue
 from bandstand.service.launch import run_launches
+from bandstand.service.loop_rules import is_applicable
+from bandstand.service.loop_runtime import LoopForm
 from bandstand.service.loops import Loops
 from bandstand.service.prompts import PromptService
 from bandstand.service.users import Erase
 from bandstand.simulate.background import SimulationQueue
 from bandstand.store.maintenance.model_file import ModelFiles
 from bandstand.store.tables.judge_runs import JudgeRuns
+from bandstand.store.tables.loops import fold_default_loop
 from bandstand.store.tables.simulations import Simulations
 from bandstand.wiring.engine import build_engine, get_retention_days
 from bandstand.wiring.judge_worker import build_judge_worker, build_stateless_judge
@@ -69,6 +76,21 @@ class SharedParts:
     generator: TipGenerator | None
     default: "RunningLoop | None" = None
     opinions: StatelessJudge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Form(LoopForm):
+    """What of a running loop its definition makes.
+
+    Attributes:
+        deployment: its policies, its store, its clock.
+        front: its application, behind a gate.
+        optimizer: looks for a better policy at times.
+    """
+
+    deployment: ServiceContext
+    front: FrontController
+    optimizer: AutoOptimizer
 
 
 class RunningLoop:
@@ -102,34 +124,21 @@ class RunningLoop:
         self.metrics = Metrics(of_process=self._is_default)
         self._engine = engine = build_engine(settings, catalogue, self.metrics.record_commit, definition, place)
         self.store = engine.store
-        population = PopulationPriorRefresher(
+        self._population = PopulationPriorRefresher(
             catalogue, self.store, engine.prior_files, refresh_rewards=settings.prior_refresh_rewards
         )
         self._judging: JudgeWorker = build_judge_worker(
             settings,
             self.store,
-            population,
+            self._population,
             shares=None if shared.default is None else shared.default._judging,  # noqa: SLF001 (of the same class)
             name=self.name,
         )
-        pinned = settings.active_policy if self._is_default else None
-        self.deployment = ServiceContext(
-            catalogue,
-            self.store,
-            active_policy=(pinned or DEFAULT_POLICY) if self._is_default else resolve_policy(definition),
-            experiment=settings.experiment if self._is_default else None,
-            holdout=_build_holdout(settings) if self._is_default else None,
-            shadow_policies=definition.shadow,
-            pinned_by="ACTIVE_POLICY" if pinned else None,
-            score_when_full=settings.score_when_full,
-            strict_features=settings.strict_features,
-            definition=definition,
-            judge_worker=self._judging,
-            shared_population=population,
-        )
+        self.deployment = self._build_deployment(definition, catalogue)
         self.metrics.register_store(self.store.status)
         self.metrics.register_judging(self._judging.get_status)
         self.metrics.register_shadows(self._get_shadow_status)
+        self.metrics.register_features(self._get_feature_report)
         self.writing = TipWriting(
             PromptService(settings.prompts_dir or prompts_directory(), settings.default_prompt_version or ""),
             shared.generator,
@@ -145,10 +154,31 @@ class RunningLoop:
             shared.default = self
         self._opened = AsyncExitStack()
         self._state = AsyncExitStack()
-        self._optimizer: AutoOptimizer | None = None
+        self._form: _Form
+
+    def _build_deployment(self, definition: LoopDefinition, catalogue: Catalogue) -> ServiceContext:
+        settings = self._shared.settings
+        pinned = settings.active_policy if self._is_default else None
+        return ServiceContext(
+            catalogue,
+            self.store,
+            active_policy=pinned or resolve_policy(definition),
+            experiment=settings.experiment if self._is_default else None,
+            holdout=_build_holdout(settings) if self._is_default else None,
+            shadow_policies=definition.shadow,
+            pinned_by="ACTIVE_POLICY" if pinned else None,
+            score_when_full=settings.score_when_full,
+            strict_features=settings.strict_features,
+            definition=definition,
+            judge_worker=self._judging,
+            shared_population=self._population,
+        )
 
     def _get_shadow_status(self) -> ShadowStatus | None:
         return None if self.deployment.shadows is None else self.deployment.shadows.get_status()
+
+    def _get_feature_report(self) -> FeatureReport:
+        return self.deployment.feature_health.build_report()
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,18 +210,66 @@ class RunningLoop:
         finally:
             await self._reopen_state()
 
+    def compose_form(self, definition: LoopDefinition) -> _Form:
+        """Make, beside the serving, what another definition takes; it blocks for some hundred milliseconds.
+
+        Raises:
+            ConfigurationError: it cannot be so.
+        """
+        deployment = self._build_deployment(definition, load_loop_catalogue(self._shared.settings, definition))
+        deployment.list_closed_loops = self.deployment.list_closed_loops
+        return _Form(deployment, *self._build_application(deployment))
+
+    async def take_form(self, form: LoopForm) -> _Form:
+        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+
+        Raises:
+            BandstandError: the state cannot be taken up so, and is as before.
+        """
+        assert isinstance(form, _Form)  # noqa: S101 (one that this loop has made)
+        former = self._form
+        await self._state.aclose()
+        try:
+            self._adopt(form)
+            await self._take_up_state()
+        except BaseException:
+            self._adopt(former)
+            await self._take_up_state()
+            raise
+        return former
+
+    def _adopt(self, form: _Form) -> None:
+        """Have another form, while the state is let go of."""
+        catalogue, definition = form.deployment.catalogue, form.deployment.definition
+        self.store.reconfigure(catalogue, retention_days=get_retention_days(self._shared.settings, definition))
+        self._population.reconfigure(catalogue)
+        self._simulations.catalogue = self._evaluations.catalogue = catalogue
+        self._form, self.deployment = form, form.deployment
+        self.front.take_over(form.front)
+
+    async def _adopt_changes(self) -> None:
+        """Be what the ledger says that the default loop was changed to, while it was served by an earlier process."""
+        said = self.deployment.definition
+        known = fold_default_loop(said, await self.store.list_loop_changes())
+        if is_applicable(said, known):
+            return
+        try:
+            form = await asyncio.to_thread(self.compose_form, known)
+        except ConfigurationError as error:
+            message = "what the default loop was changed to while it was served does not fit the settings any more"
+            raise ConfigurationError(f"{message}: {error.detail}", error.errors) from None
+        await self.store.close()
+        self._adopt(form)
+        await self.store.open()
+
     async def _open(self, opened: AsyncExitStack) -> None:
-        await self._reopen_state()
+        await self._take_up_state(is_start=True)
         opened.push_async_callback(self._close_state)
         opened.push_async_callback(self._sight.close)
         opened.push_async_callback(self._judging.close)
         for queue in (self._simulations, self._evaluations, self._judge_runs):
             await queue.open()
             opened.push_async_callback(queue.close)
-        if self._optimizer is not None:
-            # Not in the context of a request that had the loop opened: this one is no part of it.
-            looking = asyncio.create_task(self._optimizer.run(), context=Context())
-            opened.push_async_callback(cancel_task, looking)
         if self._shared.default is not None and not self._is_default:
             others = self._shared.default.metrics.loops
             others[self.name] = self.metrics
@@ -200,16 +278,18 @@ class RunningLoop:
     async def _close_state(self) -> None:
         await self._state.aclose()
 
-    async def _reopen_state(self) -> None:
+    async def _take_up_state(self, *, is_start: bool = False) -> None:
         """Own the state, and begin all that reads it and writes to it."""
         async with AsyncExitStack() as opened:
+            await self.store.open()
+            opened.push_async_callback(self.store.close)
+            if is_start and self._is_default:
+                await self._adopt_changes()
             await self._open_state(opened)
             self._state = opened.pop_all()
 
     async def _open_state(self, opened: AsyncExitStack) -> None:
         deployment, store = self.deployment, self.store
-        await store.open()
-        opened.push_async_callback(store.close)
         await deployment.start()
         opened.callback(deployment.close_shadows)
         for learner in (deployment.population, deployment.drift, deployment.windows):
@@ -224,6 +304,9 @@ class RunningLoop:
         opened.push_async_callback(cancel_task, asyncio.create_task(run_launches(deployment)))
         await self._judging.open()
         opened.push_async_callback(self._judging.pause)
+        # Not in the context of a request that had the loop opened: this one is no part of it.
+        looking = asyncio.create_task(self._form.optimizer.run(), context=Context())
+        opened.push_async_callback(cancel_task, looking)
 
     # ── the application ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -243,11 +326,22 @@ class RunningLoop:
             loops: for the console, which shows them.
             erase: for the console; in this loop alone if left out.
         """
-        settings, deployment = self._shared.settings, self.deployment
+        settings = self._shared.settings
         assert self._shared.default is not None  # noqa: S101 (the first to be made)
-        assert self._shared.opinions is not None  # noqa: S101 (the same)
         secret_of = self._shared.default.store
-        access = Access(settings.api_keys, settings.allowed_hosts, loop=self.name, read_content=settings.read_content)
+        self._routers, self._options, self._loops, self._erase = tuple(routers), options, loops, erase
+        self._access = Access(
+            settings.api_keys, settings.allowed_hosts, loop=self.name, read_content=settings.read_content
+        )
+        self._sessions = Sessions(
+            settings.api_keys, lambda: secret_of.secret, clock=self.deployment.clock, loop=self.name
+        )
+        self.front, optimizer = self._build_application(self.deployment)
+        self._form = _Form(self.deployment, copy(self.front), optimizer)  # as it is before it takes another over
+        return self.front
+
+    def _build_application(self, deployment: ServiceContext) -> tuple[FrontController, AutoOptimizer]:
+        assert self._shared.opinions is not None  # noqa: S101 (made with the first loop)
         console = ConsoleContext(
             deployment,
             self._sight,
@@ -255,16 +349,17 @@ class RunningLoop:
             self._evaluations,
             self._judge_runs,
             self.writing.prompts,
-            loops,
-            erase,
+            self._loops,
+            self._erase,
             self.metrics.list_latencies,
         )
-        sessions = Sessions(settings.api_keys, lambda: secret_of.secret, clock=deployment.clock, loop=self.name)
+        access = self._access
 
         def authorize_reader(headers: Mapping[str, str]) -> None:
             access.authorize({name.encode(): value.encode("latin-1") for name, value in headers.items()}, "read")
 
-        self.front = build_application(
+        foreign = self._build_personalizer(deployment)
+        front = build_application(
             deployment,
             access,
             self.metrics,
@@ -275,21 +370,22 @@ class RunningLoop:
                 build_opinions_router(self._shared.opinions, self.metrics),
                 build_judgements_router(self._judging),
                 build_shown_router(self._sight),
-                *routers,
-                build_console_router(console, sessions, status_of, authorize_reader),
+                *self._routers,
+                build_console_router(console, self._sessions, status_of, authorize_reader),
             ],
-            replace(options, foreign=self._build_personalizer(loops), sight=self._sight),
+            replace(self._options, foreign=foreign, sight=self._sight),
         )
-        return self.front
+        return front, foreign.optimizer
 
-    def _build_personalizer(self, loops: Loops | None) -> PersonalizerWire:
-        deployment, directory = self.deployment, self._engine.directory
+    def _build_personalizer(self, deployment: ServiceContext) -> PersonalizerWire:
+        directory = self._engine.directory
         days = get_retention_days(self._shared.settings, deployment.definition)
-        loop = PersonalizerLoop(deployment, loops, retention_days=days)
-        model = None if directory is None else ModelFiles(directory, deployment.catalogue, deployment.has_one_model)
-        wire = PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
-        self._optimizer = wire.optimizer
-        return wire
+        loop = PersonalizerLoop(deployment, self._loops, retention_days=days)
+        model = self._engine.model
+        if model is None:
+            assert directory is not None  # noqa: S101 (an engine has one or the other)
+            model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
 
 
 def _build_holdout(settings: Settings) -> Holdout | None:

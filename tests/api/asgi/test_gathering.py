@@ -8,9 +8,9 @@ from bandstand.api.asgi.gathering import Gathering
 class Arrivals:
     """Requests by number, and the groups in which they began."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_busy: bool = False) -> None:
         self.groups: list[list[int]] = []
-        self._gathering = Gathering()
+        self._gathering = Gathering(lambda: is_busy)
         self._group: list[int] = []
 
     def arrive(self, *numbers: int) -> None:
@@ -37,6 +37,15 @@ async def test_one_alone_begins_at_the_end_of_its_turn() -> None:
     arrivals.arrive(1)
     await pass_turns(2)
     assert arrivals.groups == [[1]]
+
+
+async def test_one_alone_waits_a_turn_for_those_who_are_being_answered() -> None:
+    arrivals = Arrivals(is_busy=True)
+    arrivals.arrive(1)
+    await pass_turns(1)
+    arrivals.arrive(2)
+    await pass_turns(3)
+    assert arrivals.groups == [[1, 2]]
 
 
 async def test_those_of_one_turn_begin_together_a_turn_later() -> None:

@@ -133,7 +133,7 @@ def to_comparable(value: object) -> str:
     return repr([to_comparable(each) for each in value]) if isinstance(value, list) else repr(value)
 
 
-@pytest.mark.parametrize("count", [1, 10, 100])
+@pytest.mark.parametrize("count", [1, 10, 100, 1000])
 def test_usual_bodies_are_taken_whatever_their_size(count: int) -> None:
     body = json.dumps(SCORE | {"candidates": [SCORE["candidates"][0] | {"id": str(number)} for number in range(count)]})
     read = READ_SCORE(body.encode())
@@ -141,10 +141,15 @@ def test_usual_bodies_are_taken_whatever_their_size(count: int) -> None:
     assert len(read["candidates"]) == count
 
 
-@pytest.mark.parametrize("depth", [150, 250, 5000])
-def test_deep_nesting_is_left_to_pydantic(depth: int) -> None:
+@pytest.mark.parametrize("count", [1, 150])
+@pytest.mark.parametrize("depth", [200, 250, 5000])
+def test_deep_nesting_is_left_to_pydantic(depth: int, count: int) -> None:
     nested = b'{"a":' * depth + b"1" + b"}" * depth
-    body = json.dumps({**SCORE, "unread": 1}).encode().replace(b'"unread": 1', b'"unread": ' + nested)
+    request = {
+        "exclude": ["0"] * 500,
+        "candidates": [{"id": str(number), "content": "", "source": "task"} for number in range(count)],
+    }
+    body = json.dumps({**SCORE, **request, "unread": 1}).encode().replace(b'"unread": 1', b'"unread": ' + nested)
     assert READ_SCORE(body) is None
 
 
@@ -162,9 +167,11 @@ def test_a_closed_or_an_open_object_is_left_to_pydantic() -> None:
     assert build_quick_reader(open_schema)(b"{}") == {}
 
 
+@pytest.mark.parametrize("before", [0, 1, 300])
 @pytest.mark.parametrize("digits", [4301, 50_000])
-def test_long_numbers_are_left_to_pydantic(digits: int) -> None:
-    body = json.dumps({**REWARD, "unread": 1}).encode().replace(b'"unread": 1', b'"unread": ' + b"1" * digits)
+def test_long_numbers_are_left_to_pydantic(digits: int, before: int) -> None:
+    long = b" " * before + b"1" * digits
+    body = json.dumps({**REWARD, "unread": 1}).encode().replace(b'"unread": 1', b'"unread": ' + long)
     assert READ_REWARD(body) is None
     with pytest.raises(InvalidRequestError):
         WIRE.reward.parse(body)

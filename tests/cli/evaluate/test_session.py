@@ -4,9 +4,12 @@ import asyncio
 import json
 import re
 import shlex
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,28 @@ def _ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.cli.event_log.time.time", lambda: now)
 
 
+def query_files(days: list[Path]) -> list[tuple[str, int, float]]:
+    """What the page's query finds in exported days; SQLite answers in the place of DuckDB."""
+    (query,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+    parquet = Arrow.load().parquet
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE events (kind, policy, reward)")
+        for day in days:
+            rows = parquet.read_table(day, columns=["kind", "policy", "reward"]).to_pylist()
+            database.executemany("INSERT INTO events VALUES (:kind, :policy, :reward)", rows)
+        found, changed = re.subn(r"'logs/.*?\.parquet'", "events", query)
+        assert changed == 1
+        return database.execute(found).fetchall()
+
+
+def query_ledger(state: Path) -> list[tuple[str, int, Any]]:
+    """The same of the ledger that they were written from: each policy's decisions, and what stands of their rewards."""
+    with closing(sqlite3.connect(state / "ledger.db")) as ledger:
+        [(name, count, mean)] = ledger.execute("""SELECT p.name, count(*), avg(r.value) FROM decisions AS d
+            JOIN policies AS p ON p.id = d.policy LEFT JOIN rewards AS r ON r.decision_seq = d.seq GROUP BY p.name""")
+    return [(name, count, pytest.approx(mean, rel=1e-9))]
+
+
 @pytest.mark.usefixtures("_ledger")
 def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = re.findall(
@@ -75,6 +100,7 @@ def test_the_session_goes_as_the_page_says(run: Run, tmp_path: Path, monkeypatch
         printed = "\n".join(text.rstrip() for text in out.splitlines()).strip()
         assert printed == expected.strip(), line
     days = sorted((tmp_path / "logs").iterdir())
+    assert query_files(days) == query_ledger(tmp_path / "state") != []
 
     def refuse(line: str) -> str:
         code, out, err = run(line)

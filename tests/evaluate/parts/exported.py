@@ -8,6 +8,7 @@ from bandstand.evaluate.estimators.evaluation import LogEvaluationResult
 from bandstand.evaluate.policy_replay.candidate import CandidatePolicy
 from bandstand.evaluate.policy_replay.replay import LogSummary
 from bandstand.evaluate.spec import EvaluationSpec, evaluate_decisions
+from bandstand.store.event_files.day_reader import DirectoryDays
 from bandstand.store.event_files.export import export_days
 from bandstand.store.maintenance.decision_log import read_events
 from bandstand.store.maintenance.offline import open_read_only
@@ -83,5 +84,5 @@ async def write_log(folder: Path) -> ExportedLog:
         now, first = served.clock.now, served.clock.now - 6 * DAY
     trim_directory(log.state, first + 1.5 * DAY, CATALOGUE)
     with open_read_only(log.state, CATALOGUE) as state:
-        export_days(state, log.folder, now=now + DAY)
+        export_days(DirectoryDays(state), log.folder, now=now + DAY)
     return log

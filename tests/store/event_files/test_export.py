@@ -13,6 +13,7 @@ import pytest
 from bandstand.errors import InvalidRequestError
 from bandstand.evaluate.files.event_files import EventFiles
 from bandstand.evaluate.policy_replay.requests import LoggedRequest
+from bandstand.store.event_files.day_reader import DirectoryDays
 from bandstand.store.event_files.export import ExportResult, ForgetResult, export_days, forget_erased
 from bandstand.store.event_files.form import Arrow
 from bandstand.store.logged_events import LoggedDecision, LoggedEvent, LoggedReward, LoggedState
@@ -31,12 +32,12 @@ def open_directory(state_dir: Path) -> Iterator[OpenedDirectory]:
 
 def export(state_dir: Path, folder: Path, *, now: float, **options: Any) -> ExportResult:
     with open_directory(state_dir) as state:
-        return export_days(state, folder, now=now, **options)
+        return export_days(DirectoryDays(state), folder, now=now, **options)
 
 
 def forget(state_dir: Path, folder: Path) -> ForgetResult:
     with open_directory(state_dir) as state:
-        return forget_erased(state, folder)
+        return forget_erased(DirectoryDays(state), folder)
 
 
 def read_ledger(state_dir: Path, **bounds: float) -> list[LoggedEvent]:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import pytest_asyncio
 
 from bandstand.errors import ConfigurationError, IdempotencyMismatchError, StorageUnavailableError
 from bandstand.service.shown import SearchQuestion, parse_question
+from bandstand.store.event_files.day_reader import DirectoryDays
+from bandstand.store.event_files.day_rows import DayReader
+from bandstand.store.event_files.form import EventRow
+from bandstand.store.event_files.shared_days import open_shared_days
 from bandstand.store.logged_events import EventLog, LoggedDecision, LoggedEvent, LoggedReward, LoggedState
 from bandstand.store.maintenance import export, rebuild_verify
 from bandstand.store.maintenance import move as moving_module
@@ -64,6 +69,31 @@ def list_shared_events(url: str) -> list[tuple[Any, ...]]:
         return list_events(log)
 
 
+def list_days(reader: DayReader) -> list[tuple[Any, ...]]:
+    """The rows of every day that an export would write; of a baseline, what was learned."""
+    first, baselines, found = reader.find_first_day(), reader.read_baselines(), list[EventRow]()
+    assert first is not None
+    for number in range(12):
+        for page in reader.read_day(first + timedelta(days=number), baselines, is_first=not number):
+            found += page
+    assert reader.read_tombstones()
+    return [_to_row(row) for row in found]
+
+
+def list_shared_days(url: str) -> list[tuple[Any, ...]]:
+    """The same of a shared ledger, by a thread without an event loop."""
+    with open_shared_days(LedgerAddress.parse(url), CATALOGUE) as reader:
+        return list_days(reader)
+
+
+def _to_row(row: EventRow) -> tuple[Any, ...]:
+    if row.kind == "baseline":
+        return row.kind, row.uid, row.user, json.loads(row.document or "")["policies"]
+    arrays = (None if each is None else list(each) for each in (row.probabilities, row.means))
+    picked = None if row.picked is None else {"context": {}} | json.loads(row.picked)
+    return *row._replace(probabilities=None, means=None, picked=None), *arrays, picked
+
+
 def _to_values(event: LoggedEvent) -> tuple[Any, ...]:
     match event:
         case LoggedDecision():
@@ -103,15 +133,20 @@ async def test_all_is_answered_as_before_and_goes_on_as_it_would_have(
     assert result.verified == len(USERS)
     assert [each.split()[0] for each in result.left_behind] == ["past_rewards:", "files"]
     filled = {name for name, rows in result.tables.items() if rows}
-    assert set(result.tables) - filled == {"judge_spending"}, "the history has some of all"
+    assert set(result.tables) - filled == {"judge_spending", "subjects"}, "the history has some of all"
     assert steps[-2:] == ["mark", "release"]
     wanted = parse_question(SearchQuestion(candidate_id="tip-1"))
     with open_read_only(copied.directory, CATALOGUE) as state:
         log = list_events(DirectoryEventLog(state))
+        days = list_days(DirectoryDays(state))
         found = search_decisions(state.connection, wanted, LAST_SEQ, 5, LAST_SEQ)
     assert found.decisions
     assert await search_ledger(LedgerAddress.parse(url), wanted, LAST_SEQ, 5) == found
     assert await asyncio.to_thread(list_shared_events, url) == log
+    assert await asyncio.to_thread(list_shared_days, url) == days
+    with pytest.raises(StorageUnavailableError):  # which server is asked, the URL says
+        await asyncio.to_thread(list_shared_days, f"{url}&target_session_attrs=standby")
+    assert {"baseline", "decision", "reward", "revocation", "reset", "state"} <= {kind for kind, *_ in days}
     splits = {"holdout": HOLDOUT}
     report = read_report(copied.directory, CATALOGUE, splits, has_picks=True)
     assert report.gains.days
@@ -205,8 +240,7 @@ async def test_what_cannot_be_moved_is_refused_by_name_before_anything_is_writte
     scope = json.dumps({"loop": "default", "action": "change", "before": None, "after": {"scope": "loop"}})
     changes = {
         f"UPDATE marks SET document = '{scope}' WHERE kind = 'loop'": "scope",  # noqa: S608 (a constant)
-        "DELETE FROM marks WHERE kind = 'loop'; INSERT INTO subjects VALUES (1, 1)": "subjects",
-        "DELETE FROM subjects; UPDATE generations SET model = 'm' || char(0)": "generations",
+        "DELETE FROM marks WHERE kind = 'loop'; UPDATE generations SET model = 'm' || char(0)": "generations",
     }
     for changed, named in changes.items():
         with ledger_of(copied.directory) as ledger:
@@ -219,8 +253,8 @@ async def test_what_cannot_be_moved_is_refused_by_name_before_anything_is_writte
 async def test_sides_that_differ_are_not_served(copied: History, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = moved_rows.iter_rows
 
-    def change(connection: Any, table: str, columns: Any) -> Any:
-        names, found = rows(connection, table, columns)
+    def change(connection: Any, table: str, columns: Any, places: Any) -> Any:
+        names, found = rows(connection, table, columns, places)
         if table == "rewards":
             place = names.index("value")
             found = ((*row[:place], row[place] + 1e-6, *row[place + 1 :]) for row in found)

@@ -131,7 +131,7 @@ async def test_nobody_serves_meanwhile_and_what_is_refused_serves_on(
         assert await subject.store.load_policy_totals() == moved.seen["totals"]
         change = LoopChange(name="shop", action="create", before=None, after={}, ts=NOON, client="tests")
         await subject.store.log_loop_change(change)
-    with pytest.raises(ConfigurationError, match="cannot be moved: shop"):
+    with pytest.raises(ConfigurationError, match="have changed: shop"):
         await return_ledger(database, moved.directory)
     await execute(
         database, "DELETE FROM bandstand.marks WHERE kind = 'loop'; CREATE TABLE bandstand.theirs AS SELECT 1"

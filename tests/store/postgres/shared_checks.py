@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -147,6 +147,9 @@ class KeptPriors:
     async def apply_erasure(self, user_id: str) -> int:
         self.kept.discard(user_id)
         return 1
+
+    async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
+        raise AssertionError((user_ids, seq))
 
 
 async def whoever_one_resets_or_erases_the_other_s_priors_let_go_of(subjects: SharedSubjects) -> None:

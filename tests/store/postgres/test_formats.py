@@ -12,10 +12,11 @@ from bandstand.store.postgres.schema import FormatUpgrade
 from tests.store.given import Subject
 from tests.store.postgres.shared import make_shared, run_law_server
 
+UPGRADES, FORMAT = schema.UPGRADES, schema.FORMAT
 ADDS = FormatUpgrade(
-    "ALTER TABLE decisions ADD COLUMN channel TEXT NOT NULL DEFAULT 'web'; CREATE TABLE notes (a int)", 1
+    "ALTER TABLE decisions ADD COLUMN channel TEXT NOT NULL DEFAULT 'web'; CREATE TABLE notes (a int)", FORMAT
 )
-ENDS = FormatUpgrade("ALTER TABLE decisions DROP COLUMN channel; DROP TABLE notes", 3)
+ENDS = FormatUpgrade("ALTER TABLE decisions DROP COLUMN channel; DROP TABLE notes", FORMAT + 2)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,9 @@ def url() -> Iterator[str]:
 
 
 def make_version(patched: pytest.MonkeyPatch, *upgrades: FormatUpgrade) -> None:
-    """Let stores be of a version with these upgrades from here on."""
-    patched.setattr(schema, "UPGRADES", upgrades)
-    patched.setattr(schema, "FORMAT", 1 + len(upgrades))
+    """Let stores be of a version with these further upgrades from here on."""
+    patched.setattr(schema, "UPGRADES", (*UPGRADES, *upgrades))
+    patched.setattr(schema, "FORMAT", FORMAT + len(upgrades))
 
 
 async def read_columns(url: str) -> set[str]:
@@ -61,7 +62,7 @@ async def test_old_and_new_serve_side_by_side_until_a_format_says_otherwise(
             async with Subject(make_shared(url)) as newest:
                 assert "channel" not in await read_columns(url)
                 monkeypatch.undo()
-                refused = "has format 3; this version of Bandstand reads 1"
+                refused = f"has format {FORMAT + 2}; this version of Bandstand reads {FORMAT}"
                 with pytest.raises(StorageUnavailableError, match=refused):
                     await old.decide("berta")
                 with pytest.raises(StorageUnavailableError, match=refused):
@@ -86,7 +87,7 @@ async def test_a_new_ledger_has_the_newest_format_at_once(url: str, monkeypatch:
 async def test_an_upgrade_that_fails_leaves_the_ledger_as_it_was(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = url.replace("schema=bandstand", "schema=third")
     async with Subject(make_shared(other)) as old:
-        broken = FormatUpgrade("CREATE TABLE half (a int); SELECT 1 / 0", 2)
+        broken = FormatUpgrade("CREATE TABLE half (a int); SELECT 1 / 0", FORMAT + 1)
         make_version(monkeypatch, broken)
         with pytest.raises(ConfigurationError):
             await make_shared(other)(old.clock).open()
@@ -95,3 +96,20 @@ async def test_an_upgrade_that_fails_leaves_the_ledger_as_it_was(url: str, monke
         make_version(monkeypatch, ADDS)
         async with Subject(make_shared(other)) as new:
             await new.decide("anna")
+
+
+async def test_a_ledger_of_the_first_format_is_brought_to_the_newest_and_decides_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = url.replace("schema=bandstand", "schema=fourth")
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "UPGRADES", ())
+        patched.setattr(schema, "FORMAT", 1)
+        session = await asyncpg.connect(LedgerAddress.parse(other).dsn)
+        try:
+            await session.execute("CREATE SCHEMA fourth; SET search_path TO fourth")
+            await schema.run_scripts(session)
+        finally:
+            await session.close()
+    async with Subject(make_shared(other)) as subject:
+        await subject.reward(await subject.decide("anna"), 0.5)

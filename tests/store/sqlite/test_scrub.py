@@ -90,6 +90,26 @@ def test_pages_that_a_killed_process_moved_are_scrubbed_by_the_log_it_left(tmp_p
     file.close()
 
 
+def test_what_is_left_of_a_longer_log_is_no_part_of_the_one_that_began_anew(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(connect(path)) as connection:
+        file = LedgerFile(path)
+        assert file.measure_log() == 0
+        create_tables(connection)
+        fill(connection, Random(4), rounds=1)
+        log = path.with_name("ledger.db-wal")
+        assert file.measure_log() == log.stat().st_size - 32, "its header is no frame"
+        _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        assert file.count_frames() == frames == moved
+        file.scrub_log(moved)
+        assert file.count_frames() == 0
+        connection.execute("INSERT INTO things (id) VALUES (1)")
+        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        assert file.count_frames() == frames < moved
+        assert file.measure_log() == frames * (24 + PAGE) < log.stat().st_size
+    file.close()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_page_is_too_odd_to_be_looked_at(seed: int) -> None:
     random = Random(seed)

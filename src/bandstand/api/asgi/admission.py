@@ -37,6 +37,10 @@ class AdmissionQueue:
         if self._waiting:
             self._release_if_idle()
 
+    def is_busy(self) -> bool:
+        """Whether a light request is being answered."""
+        return self._light_requests > 0
+
     async def wait_turn(self) -> None:
         """Wait for one's turn.
 

@@ -7,7 +7,6 @@ path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a reque
 ASGI (:meth:`FrontController.begin`).
 """
 
-import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
@@ -27,7 +26,7 @@ from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.forwarding import ForwardedRequest, drop_body, send_response
 from bandstand.api.asgi.gathering import Gathering
 from bandstand.api.asgi.headers import trim_values
-from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
+from bandstand.api.asgi.hot_call import JSON_HEADERS, AwaitedCall, HotCall, Response
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
 from bandstand.api.asgi.raw_path import decode_segment, validate_query
@@ -109,11 +108,18 @@ class FrontController:
         self._handlers: dict[str, Handler] = (
             {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
-        self.gathering = Gathering()
         self.admission = admission or AdmissionQueue()
+        self.gathering = Gathering(self.admission.is_busy)
         self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
+
+    def take_over(self, other: "FrontController") -> None:
+        """Answer what another would from here on; nobody may be inside.
+
+        Connections, the way to other loops, and who waits for a turn stay this one's.
+        """
+        self._app, self._handlers, self.foreign = other._app, other._handlers, other.foreign  # noqa: SLF001 (of the same class)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI event stream."""
@@ -174,7 +180,7 @@ class FrontController:
             query_string: as it came.
             read_body: reads the body within its limits, once everything else is known to be right.
         """
-        call = _AwaitedCall(path, query_string, headers)
+        call = AwaitedCall(path, query_string, headers)
         if (begin := self._admit(call)) is not None:
             try:
                 body = await read_body()
@@ -372,20 +378,6 @@ class FrontController:
             if text.isascii() and text.isprintable() and text:
                 return text
         return f"{self._id_prefix}{next(self._id_counter):08x}"
-
-
-class _AwaitedCall(HotCall):
-    """A call whose answer is awaited."""
-
-    __slots__ = ("answered",)
-
-    def __init__(self, path: str, query: bytes, headers: Headers) -> None:
-        super().__init__(path, query, headers)
-        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-
-    def respond(self, response: Response) -> None:
-        if not self.answered.done():  # whoever asked may have gone
-            self.answered.set_result(response)
 
 
 def _to_problem(error: BaseException | None, request_id: str, client: str) -> BandstandError:

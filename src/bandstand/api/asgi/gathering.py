@@ -1,9 +1,9 @@
 """Hot requests of neighbouring turns of the event loop, begun together.
 
-A group of requests shares what a decision, a commit and a sync cost, some 400 µs whatever its size. While a few
-requests are being handled, the other clients wait; so requests are begun once a turn of the event loop has brought no
-more of them. No timer is involved: a turn without arrivals takes some microseconds, and a request that came alone
-begins at the end of its own turn.
+A group of requests shares what a decision, a commit and a sync cost, some 400 µs whatever its size. While a few are
+being worked on, the rest of the clients wait; so requests are begun once a turn of the loop has brought no more of
+them. No timer is involved: a turn without arrivals takes some microseconds. A request that came alone begins at the end
+of its own, but while others are being answered: these are about to send their next, and would wait for it.
 """
 
 import asyncio
@@ -18,22 +18,29 @@ T = TypeVar("T")
 
 
 class Gathering:
-    """The requests of one service that are about to begin."""
+    """The requests of one service that are about to begin.
 
-    def __init__(self) -> None:
+    Args:
+        is_busy: tells whether others are being answered.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
         self._waiting: list[tuple[Callable[[Any], None], Any]] = []
-        self._seen = 0  # how many of them waited at the end of the turn before
+        self._seen = (
+            0  # how many of them waited at the end of the turn before; a first one that is alone counts as seen
+        )
 
     def submit(self, begin: Callable[[T], None], request: T) -> None:
         """Call ``begin`` with a request soon, together with the requests of others."""
         if not self._waiting:
-            self._seen = 0
+            self._seen = 0 if self._is_busy() else 1
             asyncio.get_running_loop().call_soon(self._end_turn)
         self._waiting.append((begin, request))
 
     def _end_turn(self) -> None:
         count = len(self._waiting)
-        if 1 < count < _MAX_GATHERED and count > self._seen:
+        if self._seen < count < _MAX_GATHERED:
             self._seen = count
             asyncio.get_running_loop().call_soon(self._end_turn)
             return

@@ -1,5 +1,6 @@
 """A call of /score or /reward on its way through the gate."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -52,3 +53,22 @@ class HotCall:
     def respond(self, response: Response) -> None:
         """Send the answer; the class of the protocol that read the call defines how."""
         raise NotImplementedError
+
+
+class AwaitedCall(HotCall):
+    """A call whose answer is awaited.
+
+    Attributes:
+        answered: has the answer.
+    """
+
+    __slots__ = ("answered",)
+
+    def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+        super().__init__(path, query, headers)
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def respond(self, response: Response) -> None:
+        """Let whoever waits have the answer."""
+        if not self.answered.done():  # whoever asked may have gone
+            self.answered.set_result(response)

@@ -6,7 +6,7 @@ from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
 from bandstand.api.schemas.loops import LOOP, LoopDetail, LoopList
 from bandstand.api.schemas.requests import validate_id
-from bandstand.bandit.loop_definition import LoopDefinition
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -54,11 +54,13 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
     async def put_loop(request: Request, response: Response, name: str) -> LoopDescription:
         """Make a loop, or give one another definition; as a whole, and idempotent.
 
-        A new `mode`, and new `rewards`, are in effect at once; for anything else the loop is closed and opened again,
-        while requests wait. What it has learned stays.
+        Another `mode`, or other `rewards`, are in effect at once; for anything else the loop is closed and opened
+        again, while requests wait. What it has learned stays. Of the default loop, what is left out is as the settings
+        and the configuration file say.
         """
         body = await parse_request(request, LOOP)
-        definition = _parse_definition(_check_name(name), body)
+        said = loops.get(DEFAULT_LOOP).said if _check_name(name) == DEFAULT_LOOP else None
+        definition = _parse_definition(name, body if said is None else {**said.to_document(), **body})
         await loops.refresh()
         is_new = all(loop.name != name for loop in loops)
         await loops.put(definition, get_client(request))

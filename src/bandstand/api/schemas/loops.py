@@ -23,6 +23,7 @@ class LoopRequest(TypedDict):
     schemas: NotRequired[Annotated[Any, Field(description="Feature schemas of its own, by name")]]
     policies: NotRequired[Annotated[Any, Field(description="Policies of its own, by name")]]
     rewards: NotRequired[Annotated[Any, Field(description="How rewards count")]]
+    retention_days: NotRequired[Annotated[Any, Field(description="Days that its log is kept, 0 for ever")]]
     personalizer: NotRequired[Annotated[Any, Field(description="What only Personalizer's wire knows of it")]]
 
 

@@ -56,7 +56,7 @@ def map_evaluation(path: Path, number: int, to: Path | None, state_dir: str | No
     """
 
     def build_candidates(plan: PartedPlan) -> Sequence[CandidatePolicy]:
-        location, names = resolve_location(state_dir, loop), [policy.name for policy in plan.policies]
+        location, names = resolve_location(state_dir, loop, or_shared=True), [policy.name for policy in plan.policies]
         return load_candidates(names, location, plan.refresh_rewards)
 
     text = json.dumps(map_part(read_plan(path), path, number, build_candidates), allow_nan=True) + "\n"
@@ -98,7 +98,7 @@ def _plan_events(flags: EvaluationFlags, events: EventFiles, path: Path, count: 
             frozen_since=frozen_since,
         ),
         events,
-        load_candidates(flags.policies, resolve_location(flags.state_dir, flags.loop), refresh_rewards),
+        load_candidates(flags.policies, resolve_location(flags.state_dir, flags.loop, or_shared=True), refresh_rewards),
         path,
         source=str(flags.source),
         training=describe_training(flags),

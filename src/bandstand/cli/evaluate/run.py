@@ -181,7 +181,7 @@ def _evaluate_decisions(flags: EvaluationFlags, log: LogInput, decisions: Decisi
     flags.reject_flags("jobs", why="goes with files of rows, or of exported days, only")
     flags.reject_flags("since", "until", why="goes with a ledger, or with exported days, only")
     question = flags.build_question(WITH_MODEL)
-    candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
+    candidates = _select_candidates(flags, resolve_location(flags.state_dir, flags.loop, or_shared=True))
     with name_file_in_errors(log.name), show_progress("pages of the log") as steps:
         summary, evaluated = evaluate_decisions(
             question,
@@ -221,8 +221,8 @@ def _evaluate_events(flags: EvaluationFlags, log: LogInput, events: EventFiles) 
 
 
 def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
-    """The policies that the flags name, before any learning; also in a child process."""
-    return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop))
+    """The policies that the flags name, which nothing has taught yet; also in a process of its own."""
+    return _select_candidates(flags, resolve_location(flags.state_dir, flags.loop, or_shared=True))
 
 
 def parse_flag_time(flag: str, text: str | None) -> float | None:

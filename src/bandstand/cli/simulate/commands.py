@@ -161,7 +161,7 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         _drop_missing(judging),
         _drop_missing({"tier": chat, "gate": gate, "tau": tau}),
     )
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
     settings = read_settings(state_dir=str(location.directory))
     setting = RunContext(settings, location.catalogue, api_key=api_key, concurrency=concurrency)
     if resume is not None:

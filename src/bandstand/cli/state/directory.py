@@ -12,15 +12,16 @@ import typer
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.catalogue import load_catalogue
-from bandstand.config.loops import get_loop_directory, load_loop_catalogue, load_loops
+from bandstand.config.loops import get_loop_directory, load_default_loop, load_loop_catalogue, load_loops
 from bandstand.config.settings import Settings, read_settings
 from bandstand.config.state_url import read_state_url
-from bandstand.errors import ConfigurationError
+from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.logged_events import EventLog
 from bandstand.store.loop_directories import LoopDirectories
 from bandstand.store.maintenance.decision_log import DirectoryEventLog
-from bandstand.store.maintenance.loops import read_loop_definition
+from bandstand.store.maintenance.loops import find_loop_definition, read_loop_changes
 from bandstand.store.maintenance.offline import open_read_only
+from bandstand.store.tables.loops import LoopChange, fold_default_loop
 
 if TYPE_CHECKING:
     from bandstand.store.postgres.address import LedgerAddress
@@ -67,8 +68,9 @@ def resolve_location(state_dir: str | None, loop: str | None = None, *, or_share
     if loop is None:
         settings, loop = _split_directory(settings)
     if loop == DEFAULT_LOOP:
-        return StateLocation(settings.state_dir, load_catalogue(settings))
-    definition = read_loop_definition(settings.state_dir, loop) or load_loops(settings).get(loop)
+        return _resolve_default(settings, _read_changes_if_any(settings.state_dir))
+    changes = read_loop_changes(settings.state_dir)
+    definition = find_loop_definition(changes, loop) or load_loops(settings).get(loop)
     if definition is None:
         raise ConfigurationError(f"STATE_DIR {str(settings.state_dir)!r} knows no loop {loop!a}")
     return StateLocation(get_loop_directory(settings, loop), load_loop_catalogue(settings, definition), definition)
@@ -92,6 +94,25 @@ def open_event_log(location: StateLocation) -> Iterator[EventLog]:
         yield log
 
 
+def _resolve_default(
+    settings: Settings, changes: list[LoopChange], address: "LedgerAddress | None" = None
+) -> StateLocation:
+    """The default loop: as it was changed while it was served, and in all else as the settings say."""
+    catalogue, said = load_catalogue(settings), load_default_loop(settings)
+    definition = fold_default_loop(said, changes)
+    if definition != said:
+        catalogue = load_loop_catalogue(settings, definition)
+    return StateLocation(settings.state_dir, catalogue, definition, address)
+
+
+def _read_changes_if_any(state_dir: Path) -> list[LoopChange]:
+    """The changes of loops; none where there is no ledger yet, or none of this version."""
+    try:
+        return read_loop_changes(state_dir)
+    except (ConfigurationError, StorageUnavailableError):  # whoever opens it says why it cannot be read
+        return []
+
+
 def _resolve_shared(settings: Settings, loop: str) -> StateLocation:
     try:  # the driver is an extra
         from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415
@@ -101,14 +122,14 @@ def _resolve_shared(settings: Settings, loop: str) -> StateLocation:
             raise
         raise ConfigurationError("STATE_URL needs the driver: pip install 'bandstand[postgres]'") from None
     catalogue, address = load_catalogue(settings), LedgerAddress.parse(read_state_url(settings) or "")
-    if loop == DEFAULT_LOOP:
-        return StateLocation(settings.state_dir, catalogue, address=address)
     with open_shared_log(address, catalogue) as log:
-        changes = [change for change in log.list_loop_changes() if change.name == loop]
-    if not changes or changes[-1].after is None:
+        changes = log.list_loop_changes()
+    if loop == DEFAULT_LOOP:
+        return _resolve_default(settings, changes, address)
+    if (definition := find_loop_definition(changes, loop)) is None:
         raise ConfigurationError(f"the ledger of STATE_URL knows no loop {loop!a}")
-    definition = LoopDefinition.parse(loop, changes[-1].after)
-    place = next(change.place for change in reversed(changes) if change.action == "create")
+    made = [change.place for change in changes if (change.name, change.action) == (loop, "create")]
+    place = made[-1]
     return StateLocation(
         get_loop_directory(settings, place or loop),
         load_loop_catalogue(settings, definition),

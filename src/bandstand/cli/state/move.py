@@ -1,17 +1,25 @@
 """``bandstand state move``: a state directory's ledger into a PostgreSQL, or back."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.cli.report import AsJson, show_progress, show_result
-from bandstand.cli.state.directory import resolve_location
+from bandstand.cli.state.directory import StateLocation, resolve_location
+from bandstand.config.loops import load_loop_catalogue
 from bandstand.config.settings import read_settings
 from bandstand.config.state_url import read_state_url
 from bandstand.errors import ConfigurationError, InvalidRequestError
-from bandstand.store.maintenance.offline import open_owned
+from bandstand.store.loop_directories import LoopDirectories
+from bandstand.store.maintenance.offline import OpenedDirectory, open_owned
+
+if TYPE_CHECKING:
+    from bandstand.store.maintenance.move_out import LoopReturn
 
 _SCHEMES = ("postgresql://", "postgres://")
 _KEPT = "The directory holds every word that it held: keep it as a backup, or delete it."
@@ -69,14 +77,61 @@ def move(
 
     with show_progress("rows and users") as steps:
         if is_out:
-            done = move_out(url, location.directory, location.catalogue, everybody=all_, step=say, tick=steps.advance)
-            result = asyncio.run(done)
+            result = asyncio.run(
+                move_out(
+                    url,
+                    location.directory,
+                    location.catalogue,
+                    loops=list_returning_loops(url, location),
+                    everybody=all_,
+                    step=say,
+                    tick=steps.advance,
+                )
+            )
         else:
-            with open_owned(location.directory, location.catalogue, moving=True) as opened:
-                result = asyncio.run(moving.move(opened, url, everybody=all_, step=say, tick=steps.advance))
+            with open_all(location) as (opened, loops):
+                moved = moving.move(opened, url, loops=loops, everybody=all_, step=say, tick=steps.advance)
+                result = asyncio.run(moved)
     started = f"Start the services with STATE_URL; on {directory} none starts any more."
     notes = _OUT_NOTES if is_out else [started, _KEPT]
     answer = asdict(result) | {"left_behind": list(result.left_behind)}
     if not as_json:
         answer["tables"] = {name: rows for name, rows in result.tables.items() if rows}
     show_result("Moved and compared", answer, as_json=as_json, notes=notes)
+
+
+@contextmanager
+def open_all(location: StateLocation) -> Iterator[tuple[OpenedDirectory, dict[str, OpenedDirectory]]]:
+    """Own the directory, and those of its other loops by their names."""
+    with ExitStack() as opened:
+        default = opened.enter_context(open_owned(location.directory, location.catalogue, moving=True))
+        places = {
+            name: resolve_location(str(location.directory), name)
+            for name in LoopDirectories(location.directory).list_names()
+        }
+        loops = {
+            name: opened.enter_context(open_owned(place.directory, place.catalogue, moving=True))
+            for name, place in places.items()
+        }
+        yield default, loops
+
+
+def list_returning_loops(url: str, location: StateLocation) -> "dict[str, LoopReturn]":
+    """The loops beside the default one that the shared ledger has."""
+    from bandstand.store.maintenance.move_out import LoopReturn  # noqa: PLC0415 (its driver is an extra)
+    from bandstand.store.postgres.address import LedgerAddress  # noqa: PLC0415 (the same)
+    from bandstand.store.postgres.event_reader import open_shared_log  # noqa: PLC0415 (the same)
+
+    settings, found = read_settings(state_dir=str(location.directory)), dict[str, LoopReturn]()
+    with open_shared_log(LedgerAddress.parse(url), location.catalogue) as log:
+        changes = log.list_loop_changes()
+    for change in changes:
+        if change.name == DEFAULT_LOOP:
+            continue
+        if change.after is None:
+            found.pop(change.name, None)
+            continue
+        definition = LoopDefinition.parse(change.name, change.after)
+        place = change.place or found[change.name].place
+        found[change.name] = LoopReturn(definition, load_loop_catalogue(settings, definition), place)
+    return found

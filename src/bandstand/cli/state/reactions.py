@@ -1,21 +1,17 @@
 """``bandstand state reapply-reactions``: the present table for reactions of the past."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from bandstand.bandit.loop_definition import DEFAULT_LOOP
 from bandstand.cli.report import AsJson, show_result
 from bandstand.cli.state.access import ApiKey, Url, call_service, run_on_directory
-from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, build_path, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, build_path, resolve_location
 from bandstand.cli.state.undo import Time, build_reach_notes
 from bandstand.cli.times import parse_time
-from bandstand.config.catalogue import load_reward_settings
-from bandstand.config.settings import read_settings
 from bandstand.service.reactions import reapply_reactions
 from bandstand.store.maintenance.import_ import CLIENT
-from bandstand.store.maintenance.loops import read_loop_definition
 
 _SECONDS = 600.0  # with many reactions, and wide priors to learn again
 
@@ -41,7 +37,7 @@ def reapply(
         answer = call_service(url, api_key, "POST", path, json=body, timeout=_SECONDS)
     else:
         seconds = None if time is None else time.timestamp()
-        location = _add_reward_settings(resolve_location(state_dir, loop), state_dir)
+        location = resolve_location(state_dir, loop)
         result = run_on_directory(
             location, lambda deployment: reapply_reactions(deployment, CLIENT, since=seconds, dry_run=not yes)
         )
@@ -49,16 +45,6 @@ def reapply(
     title = "Revised" if yes else "Would be revised (nothing was changed; --yes does it)"
     shown = answer if as_json else _flatten_answer(answer, dry_run=not yes)
     show_result(title, shown, as_json=as_json, notes=build_reach_notes(answer))
-
-
-def _add_reward_settings(location: StateLocation, state_dir: str | None) -> StateLocation:
-    """Of the default loop, settings say how rewards count; or its ledger, once that was changed while it ran."""
-    definition = location.definition
-    if definition.name != DEFAULT_LOOP:
-        return location
-    known = read_loop_definition(location.directory, DEFAULT_LOOP)
-    rewards = load_reward_settings(read_settings(state_dir=state_dir)) if known is None else known.rewards
-    return location._replace(definition=replace(definition, rewards=rewards))
 
 
 def _flatten_answer(answer: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:

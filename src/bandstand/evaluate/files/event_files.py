@@ -20,7 +20,7 @@ from bandstand.bandit.profile import Profile
 from bandstand.evaluate.errors import EvaluationError
 from bandstand.evaluate.files.log_table import find_parts
 from bandstand.evaluate.files.standing_rewards import RewardColumns, StandingRewards
-from bandstand.store.event_files.day_reader import find_midnight
+from bandstand.store.event_files.day_rows import find_midnight
 from bandstand.store.event_files.form import Arrow, FileHeader
 from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 from bandstand.store.records import first_seq_at

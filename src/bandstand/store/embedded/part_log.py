@@ -106,7 +106,9 @@ class EmbeddedParts:
 
     # ── decisions that were held back ─────────────────────────────────────────────────────────────────────────────
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool
+    ) -> Activation:
         """Let a decision that was held back count as shown, and teach what was kept for it."""
         decision = await self._decisions.find_decision(decision_id)
         if decision is None:
@@ -118,34 +120,34 @@ class EmbeddedParts:
         if window.has_ended(ts):
             return Activation(activated=False, reason="window_ended")
         kept, forgotten = decision.reward, decision.seq <= user.reset_seq
-        teaches = decision.parts.count > 0 and not forgotten
-        taught = (settings or CONTRACT).compute_taught(decision.parts) if teaches else None
-        awaits = not teaches and not forgotten and window.due is not None and window.fallback is not None
-        reward = windows.build_kept(decision, taught or 0.0, client, ts)
+        has_parts = decision.parts.count > 0 and not forgotten
+        taught = (settings or CONTRACT).compute_taught(decision.parts) if has_parts else None
+        awaits = not has_parts and not forgotten and window.due is not None and window.fallback is not None
+        reward = windows.build_kept(decision, taught or 0.0, client, ts, teaches=teaches)
         reward.seq = self._directory.next_seq(ts)
         rows: list[tuple[str, Row]] = [
             (windows.ACTIVATE_WINDOW, windows.WindowUpdate(decision.seq, awaits)),
             (windows.RELEASE_PARTS, windows.PartRelease(decision.seq, taught)),
         ]
         decision.window = replace(window, held=False)
-        decision.reward = reward if teaches else kept
+        decision.reward = reward if has_parts else kept
 
         def on_rejected() -> None:
             decision.window = window
             decision.reward = kept
 
         event = self.submit_change(
-            user, decision, reward, rows, _NOTHING_REVOKED, teaches=teaches, on_rejected=on_rejected
+            user, decision, reward, rows, _NOTHING_REVOKED, teaches=has_parts, on_rejected=on_rejected
         )
         await event
         return Activation(
-            activated=True, reason=windows.RESET if forgotten else None, reward=reward if teaches else None
+            activated=True, reason=windows.RESET if forgotten else None, reward=reward if has_parts else None
         )
 
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        """Close windows that have ended, in the order of their ends; those without a reward teach the default one."""
+    async def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
+        """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
         ts, forgotten = self._directory.clock(), self._decisions.forgotten
         due = await self._directory.read(decisions.list_due, self._directory.registry, ts, limit)
         taught: list[Reward] = []
@@ -155,7 +157,7 @@ class EmbeddedParts:
                 self._settle(decision)
                 continue
             self._decisions.keep(decision, forgotten)
-            if (reward := await self._teach_silence(decision, commits)) is not None:
+            if (reward := await self._teach_silence(decision, commits, teaches=teaches)) is not None:
                 taught.append(reward)
         outcomes = await asyncio.gather(*commits, return_exceptions=True)
         for outcome in outcomes:
@@ -168,7 +170,9 @@ class EmbeddedParts:
         row = windows.WindowUpdate(decision.seq, awaits=False)
         self._directory.submit_rows([(windows.SETTLE_WINDOW, row)], lambda _result, _error: None)
 
-    async def _teach_silence(self, silent: Decision, commits: list[Awaitable[object]]) -> Reward | None:
+    async def _teach_silence(
+        self, silent: Decision, commits: list[Awaitable[object]], *, teaches: bool
+    ) -> Reward | None:
         """Submit the reward of silence of a decision, unless something is on its way to it."""
         try:
             user, decision, _ = await self.find_settled(silent.user_id, silent.decision_id)
@@ -178,9 +182,10 @@ class EmbeddedParts:
         if window is None or window.fallback is None or window.held or decision.pending_turn_seq:
             return None  # it changed while we waited: the next look finds it so
         if decision.parts.count or not (decision.reward is None or windows.is_only_kept(decision.reward)):
+            self._settle(decision)  # something has come, be it while nothing was taught
             return None
         ts = self._directory.clock()
-        reward = windows.build_silence(decision, window.fallback, ts, reset_seq=user.reset_seq)
+        reward = windows.build_silence(decision, window.fallback, ts, reset_seq=user.reset_seq, teaches=teaches)
         reward.seq = self._directory.next_seq(ts)
         rows: list[tuple[str, Row]] = [(windows.SETTLE_WINDOW, windows.WindowUpdate(decision.seq, awaits=False))]
         standing, decision.reward = decision.reward, reward

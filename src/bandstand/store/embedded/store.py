@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,14 +78,13 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
         clock: Callable[[], float] = time.time,
         observe: CommitObserver | None = None,
     ) -> None:
-        self._build_directory = partial(
-            StateDirectory, state_dir, catalogue, options=options, clock=clock, observe=observe
-        )
+        self._build_directory = partial(StateDirectory, state_dir, clock=clock, observe=observe)
+        self._catalogue, self._options = catalogue, options or StoreOptions()
         self._join_parts()
-        self._was_open = False
+        self._are_parts_fresh = True
 
     def _join_parts(self) -> None:
-        self._directory = self._build_directory()
+        self._directory = self._build_directory(self._catalogue, options=self._options)
         keys = IdempotencyKeys(self._directory)
         self._decisions = EmbeddedDecisions(self._directory)
         self._revocations = EmbeddedRevocations(self._directory)
@@ -112,14 +112,19 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
 
     async def open(self) -> None:
         before = vars(self).copy()
-        if self._was_open:
+        if not self._are_parts_fresh:
             self._join_parts()  # what the former ones have in memory may be older than the ledger by now
         try:
             await self._directory.open(self._retention.run, self._gains.run)
         except BaseException:
             vars(self).update(before)  # they are closed, and refuse what they are asked
             raise
-        self._was_open = True
+        self._are_parts_fresh = False
+
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+        self._catalogue, self._options = catalogue, replace(self._options, retention_days=retention_days)
+        self._are_parts_fresh = False
 
     async def close(self) -> None:
         await self._directory.close()
@@ -192,11 +197,13 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        return await self._parts.activate(decision_id, settings, client)
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        return await self._parts.close_windows(limit, teaches=teaches)
 
     async def load_metric_sums(self) -> list[MetricSums]:
         return await self._directory.read(windows.load_metric_sums)

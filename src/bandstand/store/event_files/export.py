@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from bandstand.atomic_file import replace_file
 from bandstand.errors import InvalidRequestError
-from bandstand.store.event_files.day_reader import PAGE, DayReader, find_midnight
+from bandstand.store.event_files.day_rows import PAGE, DayReader, find_midnight
 from bandstand.store.event_files.form import SUFFIX, Arrow, EventRow, FileHeader
-from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
+from bandstand.store.maintenance.offline import Tick, no_tick
 from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.times import CLOCK_SLACK_S
@@ -62,7 +62,7 @@ class ForgetResult:
 
 
 def export_days(
-    state: OpenedDirectory,
+    reader: DayReader,
     folder: Path,
     *,
     now: float,
@@ -73,7 +73,7 @@ def export_days(
     """Write every closed day that the folder does not have yet, each whole or not at all.
 
     Args:
-        state: an observed state directory.
+        reader: of the ledger.
         folder: where to; it is made.
         now: seconds since the epoch. A day is closed a minute after it ends.
         only: this day alone.
@@ -85,7 +85,7 @@ def export_days(
         ConfigurationError: pyarrow is not installed.
         StorageFullError, StorageUnavailableError: the disk refused.
     """
-    arrow, ledger, reader = Arrow.load(), compute_ledger_id(state), DayReader(state)
+    arrow, ledger = Arrow.load(), compute_ledger_id(reader.secret)
     end = datetime.fromtimestamp(now - CLOCK_SLACK_S, UTC).date()
     if only is not None and only >= end:
         raise InvalidRequestError(f"the day {only} is not over; the last closed one is {end - timedelta(days=1)}")
@@ -105,7 +105,7 @@ def export_days(
             header, files[day] = FileHeader(ledger, day.isoformat()), folder / f"{day}{SUFFIX}"
             events, written = events + write_file(arrow, files[day], header, pages), written + 1
         tick()
-    forgotten = _forget_in_files(arrow, state, files)
+    forgotten = _forget_in_files(arrow, reader, files)
     old = [] if oldest is None else [day for day in files if day < oldest]
     with storage_errors(folder):
         for day in old:
@@ -123,8 +123,8 @@ def export_days(
     )
 
 
-def forget_erased(state: OpenedDirectory, folder: Path, tick: Tick = no_tick) -> ForgetResult:
-    """Remove users who were erased since from a folder's files, each of which is written again whole.
+def forget_erased(reader: DayReader, folder: Path, tick: Tick = no_tick) -> ForgetResult:
+    """Take users who were erased since out of a folder's files, each of which is written again whole.
 
     Raises:
         InvalidRequestError: a file in the folder is another ledger's or none of ours.
@@ -132,14 +132,12 @@ def forget_erased(state: OpenedDirectory, folder: Path, tick: Tick = no_tick) ->
         StorageFullError, StorageUnavailableError: the disk refused.
     """
     arrow = Arrow.load()
-    return _forget_in_files(arrow, state, list_days(arrow, folder, compute_ledger_id(state)), tick)
+    return _forget_in_files(arrow, reader, list_days(arrow, folder, compute_ledger_id(reader.secret)), tick)
 
 
-def _forget_in_files(
-    arrow: Arrow, state: OpenedDirectory, files: Mapping[date, Path], tick: Tick = no_tick
-) -> ForgetResult:
-    ledger = compute_ledger_id(state)
-    erased = {user.hex(): seq for user, seq in state.connection.execute("SELECT user_hash, seq FROM tombstones")}
+def _forget_in_files(arrow: Arrow, reader: DayReader, files: Mapping[date, Path], tick: Tick = no_tick) -> ForgetResult:
+    ledger = compute_ledger_id(reader.secret)
+    erased = {user.hex(): seq for user, seq in reader.read_tombstones().items()}
     rewritten = events = 0
     for day, path in files.items():
         gone = 0 if not erased else _forget_in_file(arrow, path, FileHeader(ledger, day.isoformat()), erased)
@@ -148,9 +146,9 @@ def _forget_in_files(
     return ForgetResult(len(files), rewritten, events)
 
 
-def compute_ledger_id(state: OpenedDirectory) -> str:
+def compute_ledger_id(secret: bytes) -> str:
     """A keyed hash by which the files of one ledger are told from those of others."""
-    return hashlib.blake2b(b"", key=state.read_secret(), digest_size=8, person=_PERSON).hexdigest()
+    return hashlib.blake2b(b"", key=secret, digest_size=8, person=_PERSON).hexdigest()
 
 
 def list_days(arrow: Arrow, folder: Path, ledger: str) -> dict[date, Path]:

@@ -1,12 +1,13 @@
 """Import: states from elsewhere brought into the ledger as events, all in one commit or none."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError
 from bandstand.store.learners import erasure
@@ -135,15 +136,14 @@ class StateImporter:
         self._secret = state.read_secret()
         self._sequence = state.build_sequence()
         self._hashes: dict[str, str] = dict(state.connection.execute("SELECT name, hash FROM schemas"))
-        self._locations: dict[str, str] = {}
+        self._faults = FaultFinder(state.catalogue, self._hashes)
 
     def receive(self, source: ImportSource) -> None:
         """Bring one in, or note why not."""
-        fault = source.fault or self._find_fault(source)
-        if fault or source.profile is None:
+        fault, profile = self._faults.find(source), source.profile
+        if fault or profile is None:
             self.imported.skipped.append(f"{source.location}: {fault}")
             return
-        profile = source.profile
         if profile.seq <= erasure.find_tombstone_seq(self._state.connection, self._secret, profile.user_id):
             self.imported.erased += 1
             return
@@ -166,26 +166,6 @@ class StateImporter:
         for uid in others:
             row = MarkInsert(self._sequence.next(self._now), uid, "reset", self._now, self._client, None)
             self._state.connection.execute(INSERT_ONE_MARK, row)
-
-    def _find_fault(self, source: ImportSource) -> str:
-        """What is wrong with a source that could be read; empty for nothing."""
-        assert source.profile is not None  # noqa: S101 (a source without a profile has a fault)
-        if (earlier := self._locations.setdefault(source.profile.user_id, source.location)) != source.location:
-            return f"is the same user as {earlier}"
-        for name, digest in source.schemas.items():
-            if self._hashes.get(name, digest) != digest:
-                return f"its schema {name!a} is another encoding than the one here"
-        for (policy, name), learned in source.profile.policies.items():
-            if learned.ridge is None:
-                continue
-            shape, schema = learned.ridge.b.shape, self._state.catalogue.schemas.get(name)
-            if schema is not None and shape != schema.shape:
-                return (
-                    f"{policy}: {_format_shape(shape)} features, where schema {name} has {_format_shape(schema.shape)}"
-                )
-            if not is_positive_semidefinite(learned.ridge.gram):
-                return f"{policy}: gram is not positive semi-definite"
-        return ""
 
     def _record_unknown(self, source: ImportSource) -> None:
         assert source.profile is not None  # noqa: S101 (see _fault)
@@ -213,6 +193,41 @@ class StateImporter:
         connection.execute(INSERT_ONE_MARK, MarkInsert(profile.seq, uid, "import", self._now, self._client, document))
         self.imported.users += 1
         self.imported_users.append((uid, profile.user_id))
+
+
+class FaultFinder:
+    """Finds what is wrong with sources, which are given one after the other.
+
+    Args:
+        catalogue: the configured policies and schemas.
+        hashes: of the schemas that the ledger knows, by name; whoever adds to it is heard.
+    """
+
+    def __init__(self, catalogue: Catalogue, hashes: Mapping[str, str]) -> None:
+        self._catalogue = catalogue
+        self._hashes = hashes
+        self._locations: dict[str, str] = {}
+
+    def find(self, source: ImportSource) -> str:
+        """What is wrong with a source; empty for nothing."""
+        if source.fault or source.profile is None:
+            return source.fault
+        if (earlier := self._locations.setdefault(source.profile.user_id, source.location)) != source.location:
+            return f"is the same user as {earlier}"
+        for name, digest in source.schemas.items():
+            if self._hashes.get(name, digest) != digest:
+                return f"its schema {name!a} is another encoding than the one here"
+        for (policy, name), learned in source.profile.policies.items():
+            if learned.ridge is None:
+                continue
+            shape, schema = learned.ridge.b.shape, self._catalogue.schemas.get(name)
+            if schema is not None and shape != schema.shape:
+                return (
+                    f"{policy}: {_format_shape(shape)} features, where schema {name} has {_format_shape(schema.shape)}"
+                )
+            if not is_positive_semidefinite(learned.ridge.gram):
+                return f"{policy}: gram is not positive semi-definite"
+        return ""
 
 
 def is_positive_semidefinite(gram: Array) -> bool:

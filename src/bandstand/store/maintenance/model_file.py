@@ -7,19 +7,19 @@ they were when it was made, and everybody else begins again.
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import EVERYBODY
-from bandstand.bandit.profile import Profile
 from bandstand.errors import InvalidRequestError
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.maintenance.export import ImportSource, export, read_lines
 from bandstand.store.maintenance.import_ import StateImporter, format_faults
-from bandstand.store.maintenance.offline import OpenedDirectory, open_owned, open_read_only
+from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.tables.decisions import find_uid
 
 MAX_UNPACKED: Final = 256 * 1024 * 1024
@@ -44,7 +44,7 @@ class ModelFiles:
     def export(self) -> bytes:
         """The file of now; a service may run on the directory meanwhile."""
         with open_read_only(self.directory, self.catalogue) as state:
-            return gzip.compress("".join(f"{line}\n" for line in export(state)).encode())
+            return pack_model(export(state))
 
     def replace(self, sources: list[ImportSource], *, now: float, client: str) -> None:
         """Put a file back, in one commit; nothing else may own the directory meanwhile.
@@ -63,9 +63,10 @@ class ModelFiles:
             priors = PriorFiles(self.directory)
             importer = StateImporter(state, now, client=client)
             with state.transaction():
+                knows_everybody = find_uid(state.connection, EVERYBODY) is not None
+                owner = ModelOwner(self.has_one_model, knows_everybody, frozenset(state.connection.execute(_POLICIES)))
                 for source in sources:
-                    if source.profile is not None:
-                        self._require_own(state, source.profile)
+                    owner.require_own(source)
                     importer.receive(source)
                 if importer.imported.skipped:
                     raise InvalidRequestError(format_faults(importer.imported.skipped))
@@ -74,24 +75,48 @@ class ModelFiles:
                     priors.delete(policy)
             importer.write_documents()
 
-    def _require_own(self, state: OpenedDirectory, profile: Profile) -> None:
-        if not profile.policies:
+
+_POLICIES: Final = "SELECT name, schema FROM policies"
+
+
+class ModelOwner(NamedTuple):
+    """A loop, by which models are told from those of others.
+
+    Attributes:
+        has_one_model: everybody teaches one model.
+        knows_everybody: somebody is called as everybody's model is.
+        policies: names and schemas of those that it ever had.
+    """
+
+    has_one_model: bool
+    knows_everybody: bool
+    policies: AbstractSet[tuple[str, str]]
+
+    def require_own(self, source: ImportSource) -> None:
+        """Refuse what another loop has learned.
+
+        Raises:
+            InvalidRequestError: it is of another loop.
+        """
+        profile = source.profile
+        if profile is None or not profile.policies:
             return
         is_everybody = profile.user_id == EVERYBODY  # where each has their own, somebody may be called so
         if is_everybody and not self.has_one_model:
-            is_everybody = find_uid(state.connection, EVERYBODY) is None
+            is_everybody = not self.knows_everybody
         if is_everybody is not self.has_one_model:
             whose = "one model for everybody" if self.has_one_model else "a model for each user"
             raise InvalidRequestError(f"it is of another loop: this one has {whose}")
-        known = {(name, schema) for name, schema in state.connection.execute(_POLICIES)}
         for policy, schema in profile.policies:
-            if (policy, schema) not in known:
+            if (policy, schema) not in self.policies:
                 raise InvalidRequestError(
                     f"it is of another loop: this one never had policy {policy!a} over {schema!a}"
                 )
 
 
-_POLICIES: Final = "SELECT name, schema FROM policies"
+def pack_model(lines: Iterable[str]) -> bytes:
+    """Make a file of exported lines."""
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode())
 
 
 def read_model(packed: bytes) -> list[ImportSource]:

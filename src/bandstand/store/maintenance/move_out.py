@@ -11,14 +11,20 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from bandstand.bandit.catalogue import Catalogue
-from bandstand.bandit.loop_definition import DEFAULT_LOOP
+from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.learners.documents import Documents
+from bandstand.store.loop_directories import LoopDirectories
 from bandstand.store.maintenance.ledger_file import LedgerDraft, drop_derived, insert_rows, read_columns
-from bandstand.store.maintenance.move import MoveResult, Step
+from bandstand.store.maintenance.move import MoveResult, Step, add_up
 from bandstand.store.maintenance.offline import OpenedDirectory, Tick, no_tick
 from bandstand.store.maintenance.returned_baselines import ReturnedBaselines
 from bandstand.store.maintenance.shared_fold import BENT, SharedFold, choose_users, compare_states, is_bent
@@ -47,21 +53,74 @@ INSERT INTO metric_sums (policy, metric, tip_id, parts, total, squares)
     WHERE p.metrics IS NOT NULL AND (p.reason IS NULL OR p.reason = 'not_first') GROUP BY 1, 2, 3;"""
 
 
+class LoopReturn(NamedTuple):
+    """Another loop that is moved along: what it is, its policies, and the schema that holds it."""
+
+    definition: LoopDefinition
+    catalogue: Catalogue
+    place: str
+
+
+class _ReturnedLedger(NamedTuple):
+    """One of the ledgers that are moved: its schema, its directory, and the file that is made for that."""
+
+    address: LedgerAddress
+    directory: Path
+    catalogue: Catalogue
+    source: Withdrawal
+    session: Session
+    file: LedgerDraft
+    has_one_model: bool
+
+    async def fill(self, *, everybody: bool, step: Step, tick: Tick) -> tuple[MoveResult, ReturnMark]:
+        """Make the file, compare both sides, and have it on the disk."""
+        connection = await asyncio.to_thread(self.file.create)
+        try:
+            returning = _Return(self, connection, step, tick)
+            result = await returning.fill(everybody=everybody)
+            mark = ReturnMark(str(self.directory), secrets.token_hex(16), time.time())
+            await asyncio.to_thread(self.file.finish, connection, mark.arrival)
+        except BaseException:
+            connection.close()
+            raise
+        return result, mark
+
+    def put_in_place(self, mark: ReturnMark, *, again: bool = False) -> None:
+        """Let a service open the file.
+
+        Args:
+            mark: of its ledger.
+            again: whether it may be there already.
+
+        Raises:
+            ConfigurationError: it is not the one that was made for this ledger.
+        """
+        if self.file.read_arrival() == mark.arrival and mark.directory == str(self.directory):
+            self.file.put_in_place()
+        elif not (again and mark.directory == str(self.directory) and self.file.has_arrived(mark.arrival)):
+            raise ConfigurationError(f"this ledger was moved to the directory {mark.directory!r} before")
+
+
 async def move_out(
     url: str,
     directory: Path,
     catalogue: Catalogue,
     *,
+    loops: Mapping[str, LoopReturn] = MappingProxyType({}),
     everybody: bool = False,
     step: Step = lambda _: None,
     tick: Tick = no_tick,
 ) -> MoveResult:
-    """Move a shared ledger that no process serves into a new directory.
+    """Move a shared ledger that no process serves into a new directory, and with it those of its other loops.
+
+    All are filled and compared before any is closed; the default loop's is closed first, and its file put in its place
+    last, so that no service serves a part of them.
 
     Args:
         url: of the database.
         directory: of the state, new or empty.
         catalogue: the configured policies and schemas.
+        loops: its other loops.
         everybody: compare every user, not some.
         step: called at each step.
         tick: called for each row and user.
@@ -72,93 +131,125 @@ async def move_out(
     """
     directory = Path(os.path.abspath(directory))  # noqa: ASYNC240, PTH100 (no file is looked at)
     address = LedgerAddress.parse(url)
-    file, source = LedgerDraft(directory), Withdrawal(address, directory)
-    ownership = Ownership(directory)
-    try:
-        with storage_errors(directory):
-            async with source.connect() as session:
-                if (mark := await source.read_mark(session)) is not None:
-                    return _put_in_place(file, mark, directory, step)
-                step("check")
-                file.require_room()
-                async with source.hold(), session.transaction(isolation="repeatable_read", readonly=True):
-                    await source.require_returnable(session)
-                    await _require_one_loop(session)
-                    returning = _Return(directory, catalogue, file.create(), session, step, tick)
-                    try:
-                        result = await returning.fill(source, address, everybody=everybody)
-                        mark = ReturnMark(str(directory), secrets.token_hex(16), time.time())
-                        await asyncio.to_thread(file.finish, returning.connection, mark.arrival)
-                        step("mark")
-                        await source.mark(mark)
-                    except BaseException:
-                        returning.connection.close()
-                        file.discard()
-                        raise
-                    step("release")
-                    file.put_in_place()
-                    return result
-    finally:
-        ownership.release()
+    async with AsyncExitStack() as opened:
+        opened.callback(Ownership(directory).release)
+        opened.enter_context(storage_errors(directory))
+        default = await _connect(opened, address, directory, catalogue)
+        others = {}
+        for name, loop in loops.items():
+            there = LoopDirectories(directory).get_path(name)
+            there.mkdir(parents=True, exist_ok=True, mode=0o700)
+            others[name] = await _connect(
+                opened, replace(address, schema=loop.place), there, loop.catalogue, loop.definition.scope == "loop"
+            )
+        result, mark = MoveResult(str(directory), {}, 0, ()), await default.source.read_mark(default.session)
+        if mark is None:
+            result, mark = await _fill_all(default, others, everybody=everybody, step=step, tick=tick)
+        for name, each in others.items():
+            step(f"release loop {name}")
+            each.put_in_place(await _close_loop(each), again=True)
+        step("release")
+        default.put_in_place(mark)
+    return result
 
 
-def _put_in_place(file: LedgerDraft, mark: ReturnMark, directory: Path, step: Step) -> MoveResult:
-    """Do the last step of a move that was cut short before it."""
-    if mark.directory != str(directory) or file.read_arrival() != mark.arrival:
-        raise ConfigurationError(f"this ledger was moved to the directory {mark.directory!r} before")
-    step("release")
-    file.put_in_place()
-    return MoveResult(str(directory), {}, 0, ())
+async def _connect(
+    opened: AsyncExitStack,
+    address: LedgerAddress,
+    directory: Path,
+    catalogue: Catalogue,
+    has_one_model: bool = False,  # noqa: FBT001, FBT002 (a fact of the loop)
+) -> _ReturnedLedger:
+    source = Withdrawal(address, directory)
+    session = await opened.enter_async_context(source.connect())
+    file = LedgerDraft(directory)
+    return _ReturnedLedger(address, directory, catalogue, source, session, file, has_one_model)
 
 
-async def _require_one_loop(session: Session) -> None:
-    """Refuse loops that a directory keeps in directories of their own."""
+async def _fill_all(
+    default: _ReturnedLedger, loops: Mapping[str, _ReturnedLedger], *, everybody: bool, step: Step, tick: Tick
+) -> tuple[MoveResult, ReturnMark]:
+    """Make all files, and close the default loop's ledger."""
+    step("check")
+    ledgers = {**loops, DEFAULT_LOOP: default}
+    for each in ledgers.values():
+        each.file.require_room()
+    async with AsyncExitStack() as held:
+        for each in ledgers.values():
+            await held.enter_async_context(each.source.hold())
+            await held.enter_async_context(each.session.transaction(isolation="repeatable_read", readonly=True))
+            await each.source.require_returnable(each.session)
+        await _require_loops(default.session, loops)
+        filled: dict[str, MoveResult] = {}
+        try:
+            for name, each in loops.items():
+                step(f"loop {name}")
+                filled[name], _ = await each.fill(everybody=everybody, step=step, tick=tick)
+            result, mark = await default.fill(everybody=everybody, step=step, tick=tick)
+            step("mark")
+            await default.source.mark(mark)
+        except BaseException:
+            for each in ledgers.values():
+                each.file.discard()
+            raise
+    return add_up(result, filled), mark
+
+
+async def _close_loop(loop: _ReturnedLedger) -> ReturnMark:
+    """Close a loop's ledger, whose file is whole, unless that was done; no process serves it since the default's is."""
+    mark = await loop.source.read_mark(loop.session)
+    if mark is None:
+        arrival = loop.file.read_arrival()
+        if arrival is None:
+            raise ConfigurationError(f"{str(loop.directory)!r} has not what was made for it: name the same directory")
+        mark = ReturnMark(str(loop.directory), arrival, time.time())
+        async with loop.source.hold():
+            await loop.source.mark(mark)
+    return mark
+
+
+async def _require_loops(session: Session, loops: Collection[str]) -> None:
+    """Refuse to leave a loop behind."""
     current = {}
     for (document,) in await session.fetch(_LOOP_MARKS):
         change = json.loads(document)
         current[change["loop"]] = change["after"]
-    names = sorted(name for name, after in current.items() if after is not None and name != DEFAULT_LOOP)
-    if names:
-        raise ConfigurationError(f"loops beside the default one cannot be moved: {', '.join(names)}")
+    names = {name for name, after in current.items() if after is not None and name != DEFAULT_LOOP}
+    if unclear := names ^ set(loops):
+        raise ConfigurationError(f"loops beside the default one have changed: {', '.join(sorted(unclear))}: move again")
 
 
 class _Return:
     """A ledger that is filled.
 
     Args:
-        directory: where it will be.
-        catalogue: the configured policies and schemas.
+        ledger: what is left, in one snapshot, and where it goes.
         connection: to its file.
-        session: of the ledger that is left, in one snapshot.
-        step: called at each step.
+        step: told of each step.
         tick: called for each row and user.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        catalogue: Catalogue,
-        connection: sqlite3.Connection,
-        session: Session,
-        step: Step,
-        tick: Tick,
-    ) -> None:
+    def __init__(self, ledger: _ReturnedLedger, connection: sqlite3.Connection, step: Step, tick: Tick) -> None:
         self.connection = connection
-        self._session = session
+        self._ledger = ledger
+        self._session = ledger.session
         self._step = step
         self._tick = tick
-        registry = PolicyRegistry(catalogue)
-        self._state = OpenedDirectory(directory, catalogue, connection, registry, Documents(directory))
+        registry, directory = PolicyRegistry(ledger.catalogue), ledger.directory
+        self._state = OpenedDirectory(directory, ledger.catalogue, connection, registry, Documents(directory))
 
-    async def fill(self, source: Withdrawal, address: LedgerAddress, *, everybody: bool) -> MoveResult:
+    async def fill(self, *, everybody: bool) -> MoveResult:
         """Copy all, and compare both sides."""
+        source, has_one_model = self._ledger.source, self._ledger.has_one_model
         order = await source.find_renumbering(self._session)
         rows = await self._copy(source, order)
-        fold = SharedFold(address, self._state.catalogue)
+        fold = SharedFold(self._ledger.address, self._state.catalogue, has_one_model=has_one_model)
         await fold.open()
         try:
             self._step("copy baselines")
-            baselines = ReturnedBaselines(self.connection, self._session, fold.registry, order.moved)
+            baselines = ReturnedBaselines(
+                self.connection, self._session, fold.registry, order.moved, has_one_model=has_one_model
+            )
             rows["baselines"] = await baselines.write(self._tick)
             self._step("verify")
             self._state.registry.load(self.connection)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.store.learners.documents import parse
 from bandstand.store.maintenance.offline import Tick
@@ -24,7 +25,7 @@ from bandstand.store.tables.policies import PolicyRegistry
 
 _USERS = f"""SELECT u.uid, u.user_id, u.reset_version, coalesce(b.version, 0) AS version, b.last, b.document
     FROM users AS u LEFT JOIN baselines AS b ON b.uid = u.uid WHERE u.uid IN (
-        SELECT uid FROM baselines UNION SELECT uid FROM pulls
+        SELECT uid FROM baselines UNION SELECT uid FROM pulls UNION SELECT uid FROM users WHERE user_id = $1
         UNION SELECT r.uid FROM rewards AS r WHERE NOT {IS_READABLE}) ORDER BY u.uid"""  # noqa: S608 (constants)
 _UNREADABLE = f"SELECT max(n) FROM rewards AS r WHERE uid = $1 AND NOT {IS_READABLE}"  # noqa: S608 (constants)
 _REVOCATIONS = "SELECT n, reward_n FROM revocations WHERE uid = $1 ORDER BY n"
@@ -33,6 +34,14 @@ _NUMBERED = """SELECT n, seq, kind FROM marks WHERE uid = $1 AND n IS NOT NULL
     UNION ALL SELECT n, seq, 'revocation' FROM revocations WHERE uid = $1"""
 _DECISIONS = "SELECT seq, policy, exploring, version, ts FROM decisions WHERE uid = $1"
 _PULLS = "SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"
+_PULLS_OF_ALL = """SELECT policy, sum(pulls)::bigint AS pulls, sum(explores)::bigint AS explores, max(last) AS last
+    FROM (
+        SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1
+        UNION ALL SELECT policy, decisions, explores, 0 FROM rollups_s WHERE hour = -1 AND policy > 0
+        UNION ALL SELECT d.policy, -1, -d.exploring::integer, 0 FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+        WHERE d.uid = $1 AND d.version >= u.reset_version) AS p
+    GROUP BY policy HAVING sum(pulls) <> 0 OR sum(explores) <> 0"""
+"""Of everybody's model: what the totals of all decisions have, and the decisions that are there have not."""
 _ADD_MARK = "INSERT INTO marks (seq, uid, kind, ts, client, document) VALUES (?, ?, ?, ?, 'retention', ?)"
 _IS_TAKEN = "SELECT EXISTS (SELECT 1 FROM {table} WHERE seq = ?)"
 
@@ -45,11 +54,19 @@ class ReturnedBaselines:
         session: of the shared ledger, in the snapshot that was copied.
         registry: the policies by the ids that rows use.
         moved: new event numbers by old ones.
+        has_one_model: whether all decisions are one user's.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, session: Session, registry: PolicyRegistry, moved: Mapping[int, int]
+        self,
+        connection: sqlite3.Connection,
+        session: Session,
+        registry: PolicyRegistry,
+        moved: Mapping[int, int],
+        *,
+        has_one_model: bool = False,
     ) -> None:
+        self._has_one_model = has_one_model
         self._connection = connection
         self._session = session
         self._registry = registry
@@ -62,7 +79,7 @@ class ReturnedBaselines:
         spent = int(await self._session.fetchval("SELECT max(last_seq) FROM slots"))
         self._last = max(spent, find_last_seq(self._connection))
         self._connection.execute("BEGIN")
-        for user in await self._session.fetch(_USERS):
+        for user in await self._session.fetch(_USERS, EVERYBODY if self._has_one_model else ""):
             await self._write_user(user)
             tick()
         self._connection.execute("COMMIT")
@@ -70,6 +87,10 @@ class ReturnedBaselines:
 
     async def _write_user(self, user: Any) -> None:
         uid, session = user["uid"], self._session
+        is_everybody = self._has_one_model and user["user_id"] == EVERYBODY
+        pulls = await session.fetch(_PULLS_OF_ALL if is_everybody else _PULLS, uid)
+        if is_everybody and not pulls and user["document"] is None and await session.fetchval(_UNREADABLE, uid) is None:
+            return  # every event is there
         places = {row["n"]: self._moved.get(row["seq"], row["seq"]) for row in await session.fetch(_NUMBERED, uid)}
         decisions = await session.fetch(_DECISIONS, uid)
         last_n = await self._find_last(user)
@@ -83,7 +104,7 @@ class ReturnedBaselines:
         profile.seq = max(places.get(last_n) or first_seq_at(user["last"] or 0.0), profile.reset_seq)
         if following:
             profile.seq = min(profile.seq, min(following) - 1)
-        self._count(profile, user["reset_version"], decisions, await session.fetch(_PULLS, uid))
+        self._count(profile, user["reset_version"], decisions, pulls)
         self._add_mark(uid, "baseline", user["last"] or 0.0, json.dumps(profile.to_json(), separators=(",", ":")))
         self._written += 1
 

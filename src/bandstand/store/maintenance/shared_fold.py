@@ -50,9 +50,10 @@ class SharedFold:
     Args:
         address: where it is.
         catalogue: the configured policies and schemas.
+        has_one_model: whether all decisions are one user's.
     """
 
-    def __init__(self, address: LedgerAddress, catalogue: Catalogue) -> None:
+    def __init__(self, address: LedgerAddress, catalogue: Catalogue, *, has_one_model: bool = False) -> None:
         self._pool = ConnectionPool(address, 1, durable=False, statement_s=0)
         self._policies = LedgerPolicies(catalogue)
         self._users = ProfileCache(
@@ -62,6 +63,7 @@ class SharedFold:
             prepare=self._prepare,
             observe_seq=lambda _: None,
             max_users=1,
+            has_one_model=has_one_model,
         )
 
     @property

@@ -40,12 +40,17 @@ def compute_token(secret: bytes) -> bytes:
     return hashlib.sha256(b"move " + secret).hexdigest()[:32].encode()
 
 
-def describe_target(url: str) -> str:
-    """Where a ledger goes, in words that hold no secret: no user, no password, no parameter but these."""
-    address, parts = LedgerAddress.parse(url), urlsplit(url)
+def describe_target(url: str, schema: str | None = None) -> str:
+    """Where a ledger goes, in words that hold no secret: no user, no password, no parameter but these.
+
+    Args:
+        url: of the database.
+        schema: if it is another one than the URL names.
+    """
+    parts, schema = urlsplit(url), schema or LedgerAddress.parse(url).schema
     hosts = parts.netloc.rpartition("@")[2]
     told = [(name, value) for name, value in parse_qsl(parts.query) if name in _TOLD]
-    return f"postgresql://{hosts}{parts.path}?{urlencode([*told, ('schema', address.schema)], safe='/')}"
+    return f"postgresql://{hosts}{parts.path}?{urlencode([*told, ('schema', schema)], safe='/')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,20 @@ class ConnectionPool:
         durable: whether a commit waits for the disk (and for synchronous standbys).
         statement_s: seconds after which the server ends a statement; 0 for never.
         first_stripe: stripe of the first connection; the next ones follow.
+        reads_only: which of several servers is taken, the URL says, a standby too; else the one that takes writes.
     """
 
     def __init__(
-        self, address: LedgerAddress, size: int, *, durable: bool, statement_s: float = 2.0, first_stripe: int = 0
+        self,
+        address: LedgerAddress,
+        size: int,
+        *,
+        durable: bool,
+        statement_s: float = 2.0,
+        first_stripe: int = 0,
+        reads_only: bool = False,
     ) -> None:
+        self._reads_only = reads_only
         self._address = address
         self._durable = durable
         self._statement_s = statement_s
@@ -70,7 +79,7 @@ class ConnectionPool:
             timeout=_CONNECT_S,
             server_settings=settings,
             statement_cache_size=0 if self._address.has_transaction_pooler else 200,
-            target_session_attrs="read-write",
+            target_session_attrs=None if self._reads_only else "read-write",
         )
 
     def _build_settings(self) -> dict[str, str]:
@@ -242,6 +251,10 @@ class GroupLane:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return future
+
+    def open(self) -> None:
+        """Take events, also after it was closed."""
+        self._closed = False
 
     async def close(self) -> None:
         """Send what was taken."""

@@ -6,17 +6,24 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bandstand.bandit.aggregation import PartSums
-from bandstand.errors import StorageUnavailableError, UnsupportedByEngineError
-from bandstand.store.ids import format_id, get_nonce, parse_event_id
+from bandstand.errors import StorageUnavailableError
+from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.connections import Channel, GroupLane
+from bandstand.store.postgres.decision_rows import (
+    DECISION,
+    HISTORY,
+    REWARD_OF_DECISION,
+    SUBJECT_HISTORY,
+    to_decision,
+    to_reward,
+)
 from bandstand.store.postgres.decision_statements import (
     FIND_LOGGED,
     FIND_USERS,
     LOG_DECISIONS,
+    LOG_SUBJECTS_DECISIONS,
     REGISTER_USERS,
     TOUCH_STRIPE,
 )
@@ -25,38 +32,19 @@ from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_D
 from bandstand.store.postgres.picked_request import cut_request
 from bandstand.store.postgres.profiles import CachedProfile
 from bandstand.store.protocol import MovedError
-from bandstand.store.records import LAST_SEQ, Array, Decision, Reward, RewardWindow, first_seq_at
-from bandstand.store.sqlite.packing import pack_body, unpack_body
+from bandstand.store.records import LAST_SEQ, Array, Decision, first_seq_at
+from bandstand.store.sqlite.packing import pack_body
 from bandstand.store.tables.loop_health import compute_draw_sums
-from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.updates import encode_picked_features
 
 _WORKERS = 2
 _MAX_RECENT = 50_000
 _FORCED_TRY = 2
 """The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
-_DECISION_FIELDS = """i.decision_id, u.user_id, d.seq, d.nonce, d.uid, d.policy, d.client, d.ts, d.tip_id, d.pick,
-    d.exploring, d.seed, d.score, d.propensity, d.floor, d.version, d.body, d.numbers, d.picked, w.held, w.due,
-    w.fallback, w.awaits"""
-_DECISION = f"""SELECT {_DECISION_FIELDS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
-    WHERE d.seq = $2 AND d.nonce = $3
-    UNION ALL SELECT {_DECISION_FIELDS} FROM decision_ids AS i JOIN decisions AS d ON d.seq = i.seq
-    JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
-    WHERE i.decision_id = $1 LIMIT 1"""  # noqa: S608 (constants)
-_HISTORY = f"""SELECT {_DECISION_FIELDS} FROM users AS u JOIN decisions AS d ON d.uid = u.uid
-    LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
-    WHERE u.user_id = $1 AND d.version >= u.reset_version ORDER BY d.seq DESC LIMIT $2"""  # noqa: S608 (constants)
-REWARD_FIELDS = """r.seq, u.user_id, r.policy, r.tip_id, r.value, r.client, r.ts, r.body_hash, r.decision_seq, r.source,
-    r.weight, r.applied AND v.seq IS NULL AS applied, CASE WHEN v.seq IS NULL THEN r.reason ELSE 'revoked' END AS reason
-    FROM rewards AS r JOIN users AS u ON u.uid = r.uid LEFT JOIN revocations AS v ON v.reward_seq = r.seq"""
-_REWARD_OF_DECISION = f"""SELECT {REWARD_FIELDS} WHERE r.decision_seq = $1 OR r.linked_seq = $1 AND r.features IS NULL
-    ORDER BY r.n DESC LIMIT 1"""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
 _ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
 _TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
     (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq DESC LIMIT 1)"""
-_NUMBERS = 4
 
 
 class _NotLoggedError(Exception):
@@ -65,6 +53,14 @@ class _NotLoggedError(Exception):
     def __init__(self, answers: list[Any]) -> None:
         super().__init__()
         self.answers = answers
+
+
+class _PendingDecision(NamedTuple):
+    """A decision on its way: its row, whose model made it, and whom it was made for."""
+
+    row: tuple[Any, ...]
+    user: CachedProfile
+    person: CachedProfile
 
 
 class ReadDecision(NamedTuple):
@@ -106,13 +102,9 @@ class SharedDecisions:
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
-        _require_kept(decision)
-        user = self._ledger.users.get(decision.user_id)
-        if user is None:
-            raise StorageUnavailableError("the user has left memory; try again")
-        row = self._build_row(decision, user)
-        outcome: Outcome[Decision] = Outcome()
-        self.lane.submit((row, user)).add_done_callback(partial(self._conclude, decision, user, outcome))
+        pending = self._prepare(decision)
+        user, outcome = pending.user, Outcome[Decision]()
+        self.lane.submit(pending).add_done_callback(partial(self._conclude, decision, user, outcome))
         return outcome
 
     def _conclude(
@@ -137,6 +129,7 @@ class SharedDecisions:
         users = self._ledger.users
         if found is None:
             users.drop(decision.user_id)
+            users.drop(decision.subject or decision.user_id)
             raise MovedError("the user was erased meanwhile; decide again")
         if not found["is_current"]:
             await self._ledger.reload()
@@ -163,17 +156,14 @@ class SharedDecisions:
         Raises:
             MovedError: the state that they were made from does not stand any more; nothing was logged.
         """
-        ledger, user = self._ledger, self._ledger.users.get(decisions[0].user_id)
-        if user is None:
-            raise StorageUnavailableError("the user has left memory; try again")
-        for each in decisions:
-            _require_kept(each)
-        events = [(self._build_row(each, user), user) for each in decisions]
+        ledger, events = self._ledger, [self._prepare(each) for each in decisions]
+        user = events[0].user
         try:
             await ledger.decisions.transact(partial(self._send_together, events=events))
         except _NotLoggedError as refused:
             if not all(refused.answers):
-                ledger.users.drop(user.profile.user_id)
+                for gone in {user.profile.user_id, *(each.person.profile.user_id for each in events)}:
+                    ledger.users.drop(gone)
                 raise MovedError("the user was erased meanwhile; decide again") from None
             if not all(answer["is_current"] for answer in refused.answers):
                 await ledger.reload()
@@ -189,7 +179,7 @@ class SharedDecisions:
             self._note_logged(each, user)
         return True
 
-    async def _send_together(self, channel: Channel, tries: int, *, events: list[Any]) -> None:
+    async def _send_together(self, channel: Channel, tries: int, *, events: list[_PendingDecision]) -> None:
         answers = await self._send(channel, events, tries)
         if not all(answer is not None and answer["is_logged"] for answer in answers):
             raise _NotLoggedError(answers)
@@ -207,6 +197,13 @@ class SharedDecisions:
         self._recent[decision.decision_id] = decision
         if len(self._recent) > _MAX_RECENT:
             self._recent.popitem(last=False)
+
+    def _prepare(self, decision: Decision) -> _PendingDecision:
+        user = self._ledger.users.get(decision.user_id)
+        person = user if decision.subject is None else self._ledger.users.get(decision.subject)
+        if user is None or person is None:
+            raise StorageUnavailableError("the user has left memory; try again")
+        return _PendingDecision(self._build_row(decision, user), user, person)
 
     def _build_row(self, decision: Decision, user: CachedProfile) -> tuple[Any, ...]:
         numbers, window = decision.numbers, decision.window
@@ -245,22 +242,30 @@ class SharedDecisions:
             *((None, None, None) if window is None else (window.held, window.due, window.fallback)),
         )
 
-    async def _send(self, channel: Channel, events: list[Any], tries: int) -> list[Any]:
+    async def _send(self, channel: Channel, events: list[_PendingDecision], tries: int) -> list[Any]:
         session = channel.session
-        if unknown := {user.profile.user_id: user for _, user in events if not user.uid}:
-            await _register(session, sorted(unknown), [user for _, user in events])
+        users = [user for each in events for user in (each.user, each.person)]
+        if unknown := {user.profile.user_id for user in users if not user.uid}:
+            await _register(session, sorted(unknown), users)
         stood: set[int] = set()
         if tries:
-            seqs = [row[0] for row, _ in events]
+            seqs = [each.row[0] for each in events]
             stood = {seq for (seq,) in await session.fetch(FIND_LOGGED, seqs)}
             await session.execute(TOUCH_STRIPE, channel.stripe)
-        rows = [(*row[:2], user.uid, *row[3:]) for row, user in events if row[0] not in stood]
+        statement, rows = (
+            LOG_DECISIONS,
+            [(*row[:2], user.uid, *row[3:], person.uid) for row, user, person in events if row[0] not in stood],
+        )
         found: dict[int, Any] = {seq: {"is_logged": True} for seq in stood}
         if rows:
             columns = [list(column) for column in zip(*rows, strict=True)]
-            answers = await session.fetch(LOG_DECISIONS, *columns, channel.stripe)
+            if columns[2] == columns[-1]:  # all by their own
+                del columns[-1]
+            else:
+                statement = LOG_SUBJECTS_DECISIONS
+            answers = await session.fetch(statement, *columns, channel.stripe)
             found |= {answer["seq"]: answer for answer in answers}
-        return [found.get(row[0]) for row, _ in events]
+        return [found.get(each.row[0]) for each in events]
 
     def get_features(self, decision_id: str | None, seq: int) -> Array | None:
         """The features of a decision's pick, if it was made here and lately."""
@@ -298,10 +303,10 @@ class SharedDecisions:
     async def read(self, channel: Channel, decision_id: str) -> ReadDecision | None:
         """The rows of a decision, as a channel sees them now."""
         seq, session = parse_event_id(decision_id), channel.session
-        row = await session.fetchrow(_DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
+        row = await session.fetchrow(DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
         if row is None:
             return None
-        reward = await session.fetchrow(_REWARD_OF_DECISION, row["seq"])
+        reward = await session.fetchrow(REWARD_OF_DECISION, row["seq"])
         parts = await session.fetch(PARTS_OF_DECISION, row["seq"])
         return ReadDecision(row, reward, parts, await session.fetchval(_PENDING_TURN, row["seq"]))
 
@@ -319,7 +324,8 @@ class SharedDecisions:
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         """The user's newest decisions after the last reset, oldest first."""
-        rows = await self._ledger.readers.fetch(_HISTORY, user_id, limit)
+        rows = await self._ledger.readers.fetch(HISTORY, user_id, limit)
+        rows = rows or await self._ledger.readers.fetch(SUBJECT_HISTORY, user_id, limit)
         await self._ledger.prepare_events(rows)
         return [to_decision(row, self._ledger.registry) for row in reversed(rows)]
 
@@ -331,70 +337,9 @@ class SharedDecisions:
         return None if first is None else (first, last)
 
 
-def _require_kept(decision: Decision) -> None:
-    """Refuse a decision of which the ledger would not keep all.
-
-    Raises:
-        UnsupportedByEngineError: it was made by a model that everybody shares.
-    """
-    if decision.subject is not None:
-        raise UnsupportedByEngineError("the ledger of STATE_URL keeps a model for each user; none for everybody yet")
-
-
 async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:
     """Insert rows for new users; one whom another process has met before turns out to be stale."""
     await session.execute(REGISTER_USERS, user_ids)
     uids = {row["user_id"]: row["uid"] for row in await session.fetch(FIND_USERS, user_ids)}
     for user in users:
         user.uid = user.uid or uids[user.profile.user_id]
-
-
-def build_decision_id(row: Any) -> str:
-    """The id of a decision's row: the caller's own, or ours."""
-    decision_id: str = row["decision_id"] if row["nonce"] is None else format_id(row["seq"], row["nonce"])
-    return decision_id
-
-
-def to_decision(row: Any, registry: PolicyRegistry) -> Decision:
-    """A decision of the ledger, without its reward."""
-    return Decision(
-        decision_id=build_decision_id(row),
-        own_id=row["nonce"] is None,
-        seq=row["seq"],
-        user_id=row["user_id"],
-        policy=registry.get_ref(row["policy"]),
-        client=row["client"],
-        ts=row["ts"],
-        tip_id=row["tip_id"],
-        pick=row["pick"],
-        exploring=row["exploring"],
-        seed=row["seed"],
-        score=row["score"],
-        propensity=row["propensity"],
-        floor=row["floor"],
-        body=unpack_body(row["body"]),
-        numbers=np.frombuffer(row["numbers"], dtype=np.float64).reshape(_NUMBERS, -1),
-        x=None,
-        uid=row["uid"],
-        window=None if row["held"] is None else RewardWindow(row["held"], row["due"], row["fallback"]),
-    )
-
-
-def to_reward(row: Any, registry: PolicyRegistry) -> Reward:
-    """A reward of the ledger, as it stands."""
-    return Reward(
-        user_id=row["user_id"],
-        policy=registry.get_ref(row["policy"]),
-        tip_id=row["tip_id"],
-        value=row["value"],
-        client=row["client"],
-        ts=row["ts"],
-        body_hash=row["body_hash"],
-        x=None,
-        decision_seq=row["decision_seq"],
-        source=row["source"],
-        weight=row["weight"],
-        applied=row["applied"],
-        reason=row["reason"],
-        seq=row["seq"],
-    )

@@ -102,15 +102,33 @@ _COUNT_LINEAGE = build_striped_upsert(
     "prompt_totals",
     f"SELECT prompt, ${_STRIPE}::smallint, 0, 0, count(*), 0, 0, 0 FROM traced GROUP BY 1",  # noqa: S608 (constants)
 )
+_COUNTS = (_COUNT_DECISIONS, _COUNT_DRAWS, _COUNT_ENROLLED, _COUNT_LINEAGE)
 
-LOG_DECISIONS = f"""WITH held AS MATERIALIZED (
-    SELECT uid, version AS now, reset_version, has_tips FROM users WHERE uid = ANY (${_UID}::bigint[])
+
+def _build_log_decisions(
+    columns: tuple[tuple[str, str], ...], *, locked: str, person: str, tips: str, joined: str = "", also: str = ""
+) -> str:
+    """The statement that logs a group of decisions.
+
+    Args:
+        columns: what each is sent as.
+        locked: the keys of all users that it names.
+        person: the column of ``g`` with the key of whom a decision was made for.
+        joined: what tells more of them.
+        tips: whether they may be shown what was generated for them.
+        also: further common table expressions.
+    """
+    counts = [count.replace(f"${_STRIPE}::", f"${len(columns) + 1}::") for count in _COUNTS]
+    rolled, drawn, enrolled, credited = counts
+    return f"""WITH held AS MATERIALIZED (
+    SELECT uid, version AS now, greatest(reset_version, parted_version) AS oldest, has_tips
+    FROM users WHERE uid = ANY ({locked})
     ORDER BY uid FOR KEY SHARE),
 given AS MATERIALIZED (
-    SELECT g.*, h.now, h.reset_version, h.has_tips FROM {_unnest(DECISION_COLUMNS)} JOIN held AS h USING (uid)),
+    SELECT g.*, h.now, h.oldest, {tips} AS has_tips FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
 ready AS MATERIALIZED (
     SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
-        AND (made_at = now OR force AND made_at >= reset_version)),
+        AND (made_at = now OR force AND made_at >= oldest)),
 claimed AS (
     INSERT INTO decision_ids (decision_id, seq, uid) SELECT own_id, seq, uid FROM ready WHERE own_id IS NOT NULL
     ON CONFLICT DO NOTHING RETURNING seq),
@@ -125,23 +143,38 @@ windowed AS (
     SELECT seq, uid, window_held, window_due, window_fallback,
         window_due IS NOT NULL AND window_fallback IS NOT NULL
     FROM logged JOIN given USING (seq) WHERE window_held IS NOT NULL),
-rolled AS ({_COUNT_DECISIONS}),
-drawn AS ({_COUNT_DRAWS}),
+rolled AS ({rolled}),
+drawn AS ({drawn}),
 enrolling AS (
     INSERT INTO enrolments (uid, experiment, arm)
     SELECT DISTINCT g.uid, g.experiment, g.arm FROM logged JOIN given AS g USING (seq) WHERE g.experiment <> 0
     ON CONFLICT DO NOTHING RETURNING experiment, arm),
-enrolled AS ({_COUNT_ENROLLED}),
+enrolled AS ({enrolled}),
 traced AS (
     INSERT INTO lineage (decision, uid, generation, prompt)
-    SELECT g.seq, g.uid, t.generation, t.prompt FROM logged JOIN given AS g USING (seq) CROSS JOIN LATERAL (
-        SELECT generation, prompt FROM generated_tips AS t WHERE t.uid = g.uid AND t.tip_id = g.tip_id
+    SELECT g.seq, {person}, t.generation, t.prompt FROM logged JOIN given AS g USING (seq) CROSS JOIN LATERAL (
+        SELECT generation, prompt FROM generated_tips AS t WHERE t.uid = {person} AND t.tip_id = g.tip_id
             AND t.generation < g.seq ORDER BY generation DESC LIMIT 1) AS t WHERE g.has_tips RETURNING prompt),
-credited AS ({_COUNT_LINEAGE})
+credited AS ({credited}){also}
 SELECT g.seq, l.seq IS NOT NULL AS is_logged, g.now, g.now > g.made_at AS is_stale,
     g.epoch = (SELECT p.epoch FROM deployment AS p) AS is_current
 FROM given AS g LEFT JOIN logged AS l USING (seq)"""  # noqa: S608 (constants)
+
+
+LOG_DECISIONS = _build_log_decisions(DECISION_COLUMNS, locked=f"${_UID}::bigint[]", person="g.uid", tips="h.has_tips")
 """Returns nothing of a decision whose user is gone."""
+LOG_SUBJECTS_DECISIONS = _build_log_decisions(
+    (*DECISION_COLUMNS, ("subject", "bigint")),
+    locked=f"${_UID}::bigint[] || ${_STRIPE}::bigint[]",
+    person="g.subject",
+    tips="p.has_tips",
+    joined=" JOIN held AS p ON p.uid = g.subject",
+    also=""",
+named AS (
+    INSERT INTO subjects (seq, uid)
+    SELECT g.seq, g.subject FROM logged JOIN given AS g USING (seq) WHERE g.subject <> g.uid)""",
+)
+"""The same where a decision may be made for somebody by another's model; nothing of one where either is gone."""
 
 REGISTER_USERS = """WITH added AS (
     INSERT INTO users (user_id) SELECT id FROM unnest($1::text[]) AS g(id)
@@ -185,19 +218,32 @@ def build_prompt_counts(source: str, stripe: int) -> str:
 
 
 _REWARD_STRIPE = len(REWARD_COLUMNS) + 1
-LOG_REWARDS = f"""WITH given AS MATERIALIZED (
+
+
+def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", owners: str, is_alive: str = "") -> str:
+    """The statement that logs a group of rewards.
+
+    Args:
+        subject: a column of whom a decision was made for.
+        named: the join that brings it.
+        alive: a common table expression that locks those people.
+        owners: the keys of the users whose models learn.
+        is_alive: the join with those who are still there.
+    """
+    return f"""WITH given AS MATERIALIZED (
     SELECT g.*, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked, d.ts AS decided,
-        NULL::bigint AS linked_seq
+        NULL::bigint AS linked_seq{subject}
     FROM {_unnest(REWARD_COLUMNS, ordinality=True)} LEFT JOIN decision_ids AS i ON i.decision_id = g.decision_id
-    JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce)
+    JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce){named}
     WHERE d.policy = g.policy AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
-        AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),
+        AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),{alive}
 locked AS MATERIALIZED (
-    SELECT uid, user_id, version, reset_version, is_shadowed FROM users WHERE uid IN (SELECT uid FROM given)
+    SELECT uid, user_id, version, reset_version, is_shadowed FROM users WHERE uid IN ({owners})
     ORDER BY uid FOR NO KEY UPDATE),
 claimed AS (
     INSERT INTO claims (uid, decision_seq, holder)
     SELECT g.uid, g.decision_seq, g.seq FROM given AS g JOIN locked AS l ON l.uid = g.uid AND l.user_id = g.user_id
+        {is_alive}
     ORDER BY g.ord ON CONFLICT DO NOTHING RETURNING holder),
 numbered AS MATERIALIZED (
     SELECT g.*, l.version + row_number() OVER (PARTITION BY g.uid ORDER BY g.ord) AS n,
@@ -224,7 +270,23 @@ arrived AS ({build_arrival_counts("numbered", _REWARD_STRIPE)}),
 credited AS ({build_prompt_counts("numbered", _REWARD_STRIPE)})
 SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.reason, g.picked, g.is_shadowed, a.shadow_set
 FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
+
+
+LOG_REWARDS = _build_log_rewards(owners="SELECT uid FROM given")
 """Returns nothing of a reward that is not logged: why, a second question tells."""
+LOG_SUBJECTS_REWARDS = _build_log_rewards(
+    subject=", coalesce(s.uid, d.uid) AS person",
+    named=" LEFT JOIN subjects AS s ON s.seq = d.seq",
+    alive="""
+alive AS MATERIALIZED (
+    SELECT uid AS person FROM users WHERE uid IN (SELECT person FROM given) ORDER BY uid FOR KEY SHARE),""",
+    owners="SELECT g.uid FROM given AS g JOIN alive USING (person)",
+    is_alive="JOIN alive USING (person)",
+)
+"""The same where a decision may be made for somebody by another's model: who is being erased teaches it no more.
+
+People are locked before models, as an erasure does it.
+"""
 
 FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, reason, picked, shadow_set FROM rewards
     WHERE seq = ANY ($1::bigint[]) ORDER BY n"""

@@ -10,8 +10,8 @@ from bandstand.store.protocol import DepartureListener
 
 _LOOK_BACK = 60_000 << 20
 """Numbers of a minute: what commits late has a lower number than what is there already."""
-_RESETS = """SELECT m.seq, u.user_id FROM marks AS m JOIN users AS u ON u.uid = m.uid
-    WHERE m.kind = 'reset' AND m.seq > $1"""
+_RESETS = """SELECT m.seq, u.user_id, m.kind FROM marks AS m JOIN users AS u ON u.uid = m.uid
+    WHERE m.kind IN ('reset', 'import') AND m.seq > $1"""
 _ERASURES = "SELECT seq, user_hash FROM tombstones WHERE seq > $1"
 
 
@@ -52,7 +52,11 @@ class Departures:
         if self._listener is None:
             return
         for row in resets:
-            self._listener.apply_reset(row["user_id"])
+            if row["kind"] == "reset":
+                self._listener.apply_reset(row["user_id"])
+        if imported := [row for row in resets if row["kind"] == "import"]:
+            users, newest = {row["user_id"] for row in imported}, max(row["seq"] for row in imported)
+            self._background.start(_apply_imports(self._listener, users, newest))
         if erasures:
             self._notify_erasures(self._listener, erasures, self._listener.list_members(), secret)
 
@@ -76,3 +80,7 @@ class Departures:
     async def close(self) -> None:
         """Wait for what was begun."""
         await self._background.join()
+
+
+async def _apply_imports(listener: DepartureListener, users: Collection[str], newest: int) -> None:
+    await listener.apply_revocation(users, newest)

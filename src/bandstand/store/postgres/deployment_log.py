@@ -55,6 +55,7 @@ _ADD_SHADOWS = """INSERT INTO shadows (decision, policy, uid,
     SELECT $1, s.policy, $2, s.pick, s.exploring, s.agrees, s.propensity, s.weight, s.probabilities
     FROM unnest($3::integer[], $4::integer[], $5::boolean[], $6::boolean[], $7::float8[], $8::float8[], $9::bytea[])
         AS s(policy, pick, exploring, agrees, propensity, weight, probabilities)
+    WHERE EXISTS (SELECT 1 FROM decisions WHERE seq = $1)
     ON CONFLICT DO NOTHING RETURNING policy, agrees"""
 _COUNT_SHADOWS = build_striped_upsert(
     "shadow_sums",

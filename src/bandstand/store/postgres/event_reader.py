@@ -153,7 +153,7 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
         StorageUnavailableError: the database cannot be read.
     """
     with asyncio.Runner() as runner:
-        pool = ConnectionPool(address, 1, durable=False, statement_s=0)
+        pool = ConnectionPool(address, 1, durable=False, statement_s=0, reads_only=True)
         try:
             runner.run(require_ledger(pool, address))
             policies = LedgerPolicies(catalogue)

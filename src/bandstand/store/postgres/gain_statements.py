@@ -35,16 +35,18 @@ FIND_ENDS = """SELECT
 MARKS = "SELECT seq, kind, document FROM marks WHERE uid IS NULL AND kind = ANY ($1::text[]) ORDER BY seq"
 
 _BEFORE, _NOW = build_standing_sql("$1", REWARD_ORDER), build_standing_sql("$2", REWARD_ORDER)
-TOUCHED = f"""SELECT d.seq, d.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name, {_BEFORE}, {_NOW}
+# Whose it is: in a loop with one model for everybody, whom the decision was made for.
+_OF_PERSON = """LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
+    JOIN policies AS p ON p.id = d.policy"""
+TOUCHED = f"""SELECT d.seq, u.uid, d.policy, d.ts, d.pick, d.numbers, u.user_id, p.name, {_BEFORE}, {_NOW}
     FROM (SELECT coalesce(decision_seq, linked_seq) AS seq FROM rewards WHERE seq > $1 AND seq <= $2
         UNION SELECT coalesce(r.decision_seq, r.linked_seq)
         FROM revocations AS v JOIN rewards AS r ON r.seq = v.reward_seq
         WHERE v.seq > $1 AND v.seq <= $2
         UNION SELECT decision FROM reward_parts WHERE seq > $1 AND seq <= $2) AS touched
-    JOIN decisions AS d ON d.seq = touched.seq JOIN users AS u ON u.uid = d.uid
-    JOIN policies AS p ON p.id = d.policy"""  # noqa: S608 (constants)
-DECIDED = """SELECT d.seq, d.uid, u.user_id, p.name FROM decisions AS d JOIN users AS u ON u.uid = d.uid
-    JOIN policies AS p ON p.id = d.policy WHERE d.seq > $1 AND d.seq <= $2"""
+    JOIN decisions AS d ON d.seq = touched.seq {_OF_PERSON}"""  # noqa: S608 (constants)
+DECIDED = f"""SELECT d.seq, u.uid, u.user_id, p.name FROM decisions AS d {_OF_PERSON}
+    WHERE d.seq > $1 AND d.seq <= $2"""  # noqa: S608 (constants)
 
 METRICS = f"""SELECT decision, seq, metrics FROM reward_parts WHERE decision = ANY ($1::bigint[]) AND seq <= $2
     AND metrics IS NOT NULL AND (reason IS NULL OR reason = '{NOT_FIRST}') ORDER BY seq"""  # noqa: S608 (constants)

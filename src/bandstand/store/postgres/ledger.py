@@ -50,6 +50,7 @@ class SharedStoreOptions:
         config_hash: of the settings that all processes should share.
         follow_seconds: between two looks of the leader at what was committed, for the sums behind it.
         settle_seconds: how old an event is before it is taken into them: none with a lower number comes any more.
+        has_one_model: whether decisions may be made for somebody by another's model.
         may_lead: whether it does what one process does for all, where no other does.
     """
 
@@ -61,6 +62,7 @@ class SharedStoreOptions:
     config_hash: str = ""
     follow_seconds: float = 1.0
     settle_seconds: float = 60.0
+    has_one_model: bool = False
     may_lead: bool = True
 
 
@@ -119,6 +121,7 @@ class SharedLedger:
             prepare=self.prepare_events,
             observe_seq=self.observe_seq,
             max_users=options.max_warm_users,
+            has_one_model=options.has_one_model,
         )
         self.departures = Departures(self.readers)
         self._on_change: Callable[[], Awaitable[None]] | None = None
@@ -143,6 +146,8 @@ class SharedLedger:
         Raises:
             ConfigurationError: the database cannot be used as it is configured.
         """
+        self.users.drop_all()  # who was in memory before it was closed
+        self.epoch, self._on_change = 0, None
         try:
             await self._reach()
             self.secret = await create_tables(self.writers, self.address.schema)

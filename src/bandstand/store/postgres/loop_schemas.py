@@ -1,5 +1,6 @@
 """The schemas of the other loops: each a ledger of its own, next to the default loop's."""
 
+import hashlib
 import re
 import secrets
 
@@ -34,8 +35,7 @@ class LoopSchemas:
         address = self._ledger.address
         if address.has_transaction_pooler:
             raise UnsupportedByEngineError("loops beside the default one need a STATE_URL without pooler=transaction")
-        readable = re.sub("[^a-z0-9]", "_", loop)
-        return f"{address.schema[:_MAX_PART]}_{readable[:_MAX_PART]}_{secrets.token_hex(6)}"
+        return build_schema_name(address.schema, loop, secrets.token_hex(6))
 
     async def drop(self, schema: str) -> None:
         """Drop the schema of a loop that is gone, with all that it holds; idempotent."""
@@ -46,3 +46,26 @@ class LoopSchemas:
 
         if (await self._ledger.readers.fetch_one(_IS_THERE, schema))[0]:
             await self._ledger.writers.transact(drop, is_long=True)
+
+
+def build_schema_name(outer: str, loop: str, word: str) -> str:
+    """The name of a loop's schema, to be read by a person.
+
+    Args:
+        outer: schema of the default loop.
+        loop: its name.
+        word: twelve digits, which no other loop has.
+    """
+    readable = re.sub("[^a-z0-9]", "_", loop)
+    return f"{outer[:_MAX_PART]}_{readable[:_MAX_PART]}_{word}"
+
+
+def compute_place(outer: str, loop: str, secret: bytes) -> str:
+    """The schema that a loop of a state directory is moved into, the same at each try.
+
+    Args:
+        outer: schema of the default loop.
+        loop: its name.
+        secret: of its ledger, which no other loop has, nor a later one of its name.
+    """
+    return build_schema_name(outer, loop, hashlib.sha256(b"place " + secret).hexdigest()[:12])

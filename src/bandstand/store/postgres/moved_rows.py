@@ -4,14 +4,19 @@ The nth event of a user that may move their state, in the order of event numbers
 from the state as of the newest of them before it.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from bandstand.store.postgres.picked_request import cut_request
 from bandstand.store.sqlite.packing import unpack_body
 
+NOWHERE: Mapping[str, str] = MappingProxyType({})
+"""No loop is moved along."""
 FOLDED_STRIPE = -1
 """Of totals that many connections have counted, where they are brought together."""
 _CUT = "cut_pick"
@@ -64,6 +69,7 @@ _SELECTS: Mapping[str, str] = {
     "schemas": "SELECT * FROM schemas",
     "decisions": f"""SELECT d.*, {_count_before("d")} AS version, d.body AS picked, d.pick AS {_CUT}
         FROM decisions AS d ORDER BY d.seq""",  # noqa: S608 (constants)
+    "subjects": "SELECT s.* FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq",
     "decision_ids": _with_user_of_decision("decision_ids", "seq"),
     "rewards": f"""SELECT r.*, e.n, coalesce(d.ts, ({_DECISION_OF_REWARD} >> 20) / 1000.0) AS decided,
         coalesce((SELECT max(seq) FROM moved_shadows WHERE seq <= r.seq), 0) AS shadow_set,
@@ -141,10 +147,23 @@ class ColumnTypes:
 
 
 def iter_rows(
-    connection: sqlite3.Connection, table: str, columns: ColumnTypes
+    connection: sqlite3.Connection, table: str, columns: ColumnTypes, places: Mapping[str, str] = NOWHERE
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """The columns of a table that the embedded ledger says something of, and its rows."""
-    cursor = connection.execute(_SELECTS[table])
+    """The columns of a table that the embedded ledger says something of, and its rows.
+
+    Args:
+        connection: of that ledger, whose events are numbered.
+        table: of the shared one.
+        columns: of that table.
+        places: the schemas of loops.
+    """
+    select = _SELECTS[table]
+    if table == "marks" and places:
+        connection.create_function("place_loop", 1, partial(_place_loop, places), deterministic=True)
+        select = f"""SELECT t.seq, t.uid, t.n, t.kind, t.ts, t.client,
+                iif(t.kind = 'loop' AND t.uid IS NULL, place_loop(t.document), t.document) AS document
+            FROM ({select}) AS t"""  # noqa: S608 (constants)
+    cursor = connection.execute(select)
     names = [name for name, *_ in cursor.description]
     kept = [(place, name) for place, name in enumerate(names) if name in columns.types]
     cut = names.index(_CUT) if _CUT in names else None
@@ -160,6 +179,14 @@ def iter_rows(
             yield tuple(convert(name, values[place]) for place, name in kept)
 
     return [name for _, name in kept], build()
+
+
+def _place_loop(places: Mapping[str, str], text: str) -> str:
+    """The mark of a change of a loop, with the schema that holds what was made."""
+    document = json.loads(text)
+    if document["action"] == "create" and document["loop"] in places:
+        document["place"] = places[document["loop"]]
+    return json.dumps(document)
 
 
 def count_left_behind(connection: sqlite3.Connection, table: str, copied: int) -> int:

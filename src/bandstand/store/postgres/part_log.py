@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.postgres.decision_log import SharedDecisions, build_decision_id
+from bandstand.store.postgres.decision_log import SharedDecisions
+from bandstand.store.postgres.decision_rows import build_decision_id
 from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.judgement_rows import ADD_CLAIM
 from bandstand.store.postgres.ledger import SharedLedger
@@ -138,7 +139,9 @@ class SharedRewardParts:
 
     # ── decisions that were held back ─────────────────────────────────────────────────────────────────────────────
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool
+    ) -> Activation:
         """Let a decision that was held back count as shown, and teach what was kept for it."""
         ts, done = self._ledger.clock(), list[Activation]()
 
@@ -148,46 +151,46 @@ class SharedRewardParts:
                 return done[-1] if tries and done else Activation(activated=True)
             if window.has_ended(ts):
                 return Activation(activated=False, reason="window_ended")
-            done.append(await self._activate(locked, settings, client, ts))
+            done.append(await self._activate(locked, settings, client, ts, teaches=teaches))
             return done[-1]
 
         return await self.change(decision_id, activate)
 
     async def _activate(
-        self, locked: LockedDecision, settings: RewardSettings | None, client: str, ts: float
+        self, locked: LockedDecision, settings: RewardSettings | None, client: str, ts: float, *, teaches: bool
     ) -> Activation:
         decision, window, session = locked.decision, locked.decision.window, locked.channel.session
         assert window is not None  # noqa: S101 (it was held back)
-        teaches = decision.parts.count > 0 and not locked.is_forgotten
-        taught = (settings or CONTRACT).compute_taught(decision.parts) if teaches else None
-        awaits = not teaches and not locked.is_forgotten and window.due is not None and window.fallback is not None
+        has_parts = decision.parts.count > 0 and not locked.is_forgotten
+        taught = (settings or CONTRACT).compute_taught(decision.parts) if has_parts else None
+        awaits = not has_parts and not locked.is_forgotten and window.due is not None and window.fallback is not None
         await session.execute(ACTIVATE_WINDOW, decision.seq, awaits)
         released = [row["seq"] for row in await session.fetch(RELEASE_PARTS, decision.seq, taught)]
         await session.execute(COUNT_METRICS, released, locked.channel.stripe)
-        if not teaches:
+        if not has_parts:
             return Activation(activated=True, reason=windows.RESET if locked.is_forgotten else None)
-        reward = windows.build_kept(decision, taught or 0.0, client, ts)
+        reward = windows.build_kept(decision, taught or 0.0, client, ts, teaches=teaches)
         reward.seq = self._ledger.next_seq(ts)
         await self.teach(locked, reward)
         return Activation(activated=True, reward=reward)
 
     # ── windows that end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        """Close windows that have ended, in the order of their ends; those without a reward teach the default one."""
+    async def close_windows(self, limit: int, *, teaches: bool) -> ClosedWindows:
+        """Look at windows that have ended, in the order of their ends, and teach what silence comes to."""
         ts = self._ledger.clock()
         due = await self._ledger.readers.fetch(FIND_DUE, ts, limit)
         taught: list[Reward] = []
         for row in due:
             try:
-                reward = await self._close(build_decision_id(row), ts)
+                reward = await self._close(build_decision_id(row), ts, teaches=teaches)
             except UnknownDecisionError:
                 continue  # erased meanwhile, and its window with it
             if reward is not None:
                 taught.append(reward)
         return ClosedWindows(len(due), taught)
 
-    async def _close(self, decision_id: str, ts: float) -> Reward | None:
+    async def _close(self, decision_id: str, ts: float, *, teaches: bool) -> Reward | None:
         """Teach the silence of a decision, unless something has come or another process was quicker."""
         done: list[Reward] = []
 
@@ -197,9 +200,11 @@ class SharedRewardParts:
                 is_own = tries and done and decision.reward is not None and decision.reward.seq == done[-1].seq
                 return done[-1] if is_own else None
             await session.execute(SETTLE_WINDOW, decision.seq)
-            if window.held or await session.fetchval(IS_ANSWERED, decision.seq) or decision.parts.count:
+            standing = decision.reward
+            has_come = decision.parts.count or not (standing is None or windows.is_only_kept(standing))
+            if window.held or has_come or await session.fetchval(IS_ANSWERED, decision.seq):
                 return None
-            reward = windows.build_silence(decision, window.fallback, ts, reset_seq=locked.reset_seq)
+            reward = windows.build_silence(decision, window.fallback, ts, reset_seq=locked.reset_seq, teaches=teaches)
             reward.seq = self._ledger.next_seq(ts)
             await self.teach(locked, reward)
             done.append(reward)

@@ -14,9 +14,10 @@ from bandstand.store.tables.picks import MAX_PICKS, LoggedPick, PickedCandidate,
 
 _AT_ONCE: Final = 500
 """Candidates that are read by one statement."""
-_PICKS = f"""SELECT d.seq, d.uid, d.ts, {build_standing_sql(str(LAST_SEQ), REWARD_ORDER)} AS reward
+_PICKS = f"""SELECT d.seq, u.uid, d.ts, {build_standing_sql(str(LAST_SEQ), REWARD_ORDER)} AS reward
     FROM (SELECT seq, uid, ts FROM decisions WHERE seq < $1 ORDER BY seq DESC LIMIT $2) AS d
-    JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
+    LEFT JOIN subjects AS s ON s.seq = d.seq JOIN users AS u ON u.uid = coalesce(s.uid, d.uid)
+    LEFT JOIN windows AS w ON w.decision = d.seq
     WHERE w.held IS NOT TRUE ORDER BY d.seq DESC"""  # noqa: S608 (constants)
 _CANDIDATES = """SELECT seq, picked, octet_length(numbers) / 32 AS offered FROM decisions
     WHERE seq = ANY ($1::bigint[])"""

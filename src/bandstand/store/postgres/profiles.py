@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
@@ -21,21 +22,28 @@ _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
         (SELECT seq FROM rewards WHERE uid = u.uid ORDER BY n DESC LIMIT 1)) AS last_seq,
         c.version AS checkpoint_version, c.document AS checkpoint, b.version AS baseline_version, b.document AS baseline
     FROM users AS u LEFT JOIN baselines AS b ON b.uid = u.uid AND u.uid <> $2
-    LEFT JOIN checkpoints AS c ON c.uid = u.uid AND u.uid <> $2 AND NOT EXISTS (
+    LEFT JOIN checkpoints AS c ON c.uid = u.uid AND u.uid <> $2 AND c.version >= u.parted_version AND NOT EXISTS (
         SELECT 1 FROM revocations AS v WHERE v.uid = c.uid AND v.n > c.version AND v.reward_n <= c.version)
     WHERE u.user_id = $1"""
-"""No checkpoint is read of a user who is in memory, nor one from which something was taken back since."""
+"""No checkpoint is read of a user who is in memory, nor one from which something was taken back since,
+or from before the erasure of somebody who had taught the user's model."""
 BASELINE = "SELECT version, document FROM baselines WHERE uid = $1"
 
 EVENTS = f"SELECT {EVENT_COLUMNS} FROM events_of($1, $2)"  # noqa: S608 (constants)
-_NEWER_EVENTS = f"""SELECT {EVENT_COLUMNS}, (SELECT version FROM baselines WHERE uid = $1) AS baseline
+NEWER_EVENTS = f"""SELECT {EVENT_COLUMNS}, (SELECT version FROM baselines WHERE uid = $1) AS baseline,
+        (SELECT parted_version FROM users WHERE uid = $1) AS parted
     FROM events_of($1, $2)"""  # noqa: S608 (constants)
-"""Events, and up to which retention has taken the earlier ones: both as of the same moment."""
+"""Events, up to which retention has taken the earlier ones, and erasures some: all as of the same moment."""
 _MAX_READS = 3
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
     FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
     UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
-_WRITE_CHECKPOINT = """INSERT INTO checkpoints (uid, version, document)
+_COUNTERS_OF_ALL = """SELECT policy, sum(decisions)::bigint AS pulls, sum(explores)::bigint AS explores, 0.0 AS last
+    FROM rollups_s WHERE hour = -1 AND policy > 0 AND $2::bigint >= 0 GROUP BY policy
+    UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1
+    UNION ALL (SELECT policy, 0, 0, ts FROM decisions WHERE uid = $1 ORDER BY seq DESC LIMIT 1)"""
+"""Of everybody's model: the totals of all decisions, less what does not count any more; nobody counts millions."""
+WRITE_CHECKPOINT = """INSERT INTO checkpoints (uid, version, document)
     SELECT uid, $2, $3 FROM (SELECT uid FROM users WHERE uid = $1 AND version >= $2 FOR KEY SHARE) AS u
     ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document
     WHERE checkpoints.version < excluded.version"""
@@ -67,6 +75,7 @@ class ProfileCache:
         prepare: takes up what the registry lacks to read events.
         observe_seq: called with the newest event number of a user.
         max_users: how many stay in memory.
+        has_one_model: whether all decisions are one user's.
     """
 
     def __init__(
@@ -78,7 +87,9 @@ class ProfileCache:
         prepare: Callable[[list[Event]], Awaitable[None]],
         observe_seq: Callable[[int], None],
         max_users: int,
+        has_one_model: bool = False,
     ) -> None:
+        self._has_one_model = has_one_model
         self._readers = readers
         self._writers = writers
         self._registry = registry
@@ -132,44 +143,46 @@ class ProfileCache:
 
     async def _try_load(self, user_id: str, *, is_last: bool) -> CachedProfile | None:
         user, known = self.get(user_id), None
+        counters_of = _COUNTERS_OF_ALL if self._has_one_model and user_id == EVERYBODY else _COUNTERS
 
         async def read(channel: Channel, _: int) -> Any:
             session = channel.session
             row = await session.fetchrow(_USER, user_id, 0 if user is None else user.uid)
             if row is None:
                 return None
-            start, after = None, 0
+            start, after, is_state = None, 0, True
             if user is not None and user.uid == row["uid"]:
                 after = user.profile.seq
             else:
-                start = _read_start(row, user_id, self._registry)
+                start, is_state = _read_start(row, user_id, self._registry)
                 after = 0 if start is None else start.seq
-            events = [] if row["version"] <= after else await session.fetch(_NEWER_EVENTS, row["uid"], after)
-            counters = await session.fetch(_COUNTERS, row["uid"], row["reset_version"])
-            return row, start, events, counters
+            events = [] if row["version"] <= after else await session.fetch(NEWER_EVENTS, row["uid"], after)
+            counters = await session.fetch(counters_of, row["uid"], row["reset_version"])
+            return row, (start, is_state), events, counters
 
         known = await self._readers.run(read)
         if known is None:
             return self._keep(CachedProfile(Profile(user_id), 0)) if user is None or user.uid else self._keep(user)
-        row, start, events, counters = known
+        row, (start, is_state), events, counters = known
         self._observe_seq(row["last_seq"] or 0)
         await self._prepare([*events, *counters])
         now = self._users.get(user_id)  # somebody else may have been quicker
-        if now is None or now.uid != row["uid"]:
-            if user is not None and user.uid == row["uid"]:
-                now = user  # it was released meanwhile, and is what the events follow
-            else:
-                now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
-        if _is_missing(now.profile, events) or not (self.fold(now, events) or is_last):
+        if now is not None and now.uid == row["uid"]:
+            is_state = True
+        elif user is not None and user.uid == row["uid"]:
+            now = user  # it was let go of meanwhile, and is what the events follow
+        else:
+            now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
+        if is_missing(now.profile, events, is_state=is_state) or not (self.fold(now, events) or is_last):
             return None
         self._count(now.profile, counters)
         return self._keep(now)
 
     async def catch_up(self, user: CachedProfile) -> None:
         """Fold what the ledger has after a user's version."""
-        events = await self._readers.fetch(_NEWER_EVENTS, user.uid, user.profile.seq)
+        events = await self._readers.fetch(NEWER_EVENTS, user.uid, user.profile.seq)
         await self._prepare(events)
-        if _is_missing(user.profile, events) or not self.fold(user, events):
+        if is_missing(user.profile, events) or not self.fold(user, events):
             self.drop(user.profile.user_id)
 
     def fold(self, user: CachedProfile, events: list[Event]) -> bool:
@@ -207,7 +220,7 @@ class ProfileCache:
             async def write(
                 channel: Channel, _: int, *, values: tuple[Any, ...] = (uid, snapshot.seq, document)
             ) -> None:
-                await channel.session.execute(_WRITE_CHECKPOINT, *values)
+                await channel.session.execute(WRITE_CHECKPOINT, *values)
 
             await self._writers.run(write)
             user.checkpoint = max(user.checkpoint, snapshot.seq)
@@ -231,24 +244,36 @@ class ProfileCache:
             pulls, explores, last = sums.get(key, (0, 0, 0.0))
             sums[key] = pulls + row["pulls"], explores + row["explores"], max(last, row["last"])
         for key, (pulls, explores, last) in sums.items():
+            if not (pulls or explores or key in profile.policies):
+                continue  # all that there is of it does not count any more
             state = profile.get_state(key)
             state.pulls, state.explores = pulls, explores
             state.last_updated = max(state.last_updated or 0.0, last)
 
 
-def _is_missing(profile: Profile, events: list[Event]) -> bool:
-    """Whether retention has taken events that the profile does not hold."""
-    return bool(events) and (events[0]["baseline"] or 0) > profile.seq
+def is_missing(profile: Profile, events: list[Event], *, is_state: bool = True) -> bool:
+    """Whether retention has taken events that a profile does not hold, or an erasure some that it does.
+
+    Args:
+        profile: what the events are folded into.
+        events: those after it.
+        is_state: whether it holds what somebody folded; what retention left is all that there is.
+    """
+    if not events:
+        return False
+    return (events[0]["baseline"] or 0) > profile.seq or (is_state and (events[0]["parted"] or 0) > profile.seq)
 
 
-def _read_start(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:
-    """What events are folded into: the checkpoint, or what retention left, or ``None`` for nothing."""
+def _read_start(row: Any, user_id: str, registry: PolicyRegistry) -> tuple[Profile | None, bool]:
+    """What events are folded into, ``None`` for nothing; and whether that is a checkpoint, or what retention left."""
     profile = _read_checkpoint(row, user_id, registry)
+    is_checkpoint = profile is not None
     if row["baseline"] is not None and (profile is None or profile.seq < row["baseline_version"]):
         profile = parse(row["baseline"])
         for key in profile.policies:
             profile.restart(key, registry.get_memory(key[0]).since)
-    return profile
+        is_checkpoint = False
+    return profile, is_checkpoint
 
 
 def _read_checkpoint(row: Any, user_id: str, registry: PolicyRegistry) -> Profile | None:

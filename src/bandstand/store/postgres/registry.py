@@ -34,6 +34,11 @@ class LedgerPolicies:
         self._shadow_set = 0
         self._has_new_memories = False
 
+    def reconfigure(self, catalogue: Catalogue) -> None:
+        """Go by other policies, once they are registered."""
+        self._catalogue = catalogue
+        self.registry.reconfigure(catalogue)
+
     async def register(self, pool: ConnectionPool) -> None:
         """Add rows for configured policies that have none, and say under which encodings sums are kept.
 

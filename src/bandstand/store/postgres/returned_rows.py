@@ -5,6 +5,7 @@ lock. Where the two disagree, events get the next free number: those of rewards,
 nobody's to quote.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ _WHERE: Mapping[str, str] = {
     **{
         table: f"AS t {_OF_DECISION.format(key=key)}"
         for table, key in {
+            "subjects": "seq",
             "decision_ids": "seq",
             "windows": "decision",
             "lineage": "decision",
@@ -43,7 +45,7 @@ _SEQ_COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns that hold numbers of events whose order matters."""
 _COPIED = (
-    *("users", "policies", "schemas", "decisions", "decision_ids", "rewards", "windows", "reward_parts"),
+    *("users", "policies", "schemas", "decisions", "subjects", "decision_ids", "rewards", "windows", "reward_parts"),
     *("reactions", "idempotency", "revocations", "marks", "tombstones", "enrolments", "prompts", "generations"),
     *("generated_tips", "lineage", "shadows", "judgements", "turns", "verdicts", "conclusions", "judge_spending"),
     *("rollups", "draws", "arrivals", "prompt_totals", "metric_sums", "enrolled", "judgement_totals", "shadow_sums"),
@@ -78,11 +80,24 @@ class RowConverter:
     def __init__(self, table: str, columns: Mapping[str, str], moved: Mapping[int, int]) -> None:
         seqs = _SEQ_COLUMNS.get(table, ()) if moved else ()
         self._moved = moved
+        self._document = [*columns].index("document") if table == "marks" else None
         self._kinds = tuple("SEQ" if name in seqs else kind for name, kind in columns.items())
 
     def convert(self, row: Iterable[Any]) -> tuple[Any, ...]:
         """One row."""
-        return tuple(self._to_value(kind, value) for kind, value in zip(self._kinds, row, strict=True))
+        values = tuple(self._to_value(kind, value) for kind, value in zip(self._kinds, row, strict=True))
+        return values if self._document is None else self._forget_place(values, self._document)
+
+    @staticmethod
+    def _forget_place(values: tuple[Any, ...], place: int) -> tuple[Any, ...]:
+        """A mark without the schema of a loop: in a directory each is where its name says."""
+        if values[place] is None or '"place"' not in values[place]:
+            return values
+        document = json.loads(values[place])
+        if not isinstance(document, dict) or "loop" not in document:
+            return values
+        document.pop("place", None)
+        return *values[:place], json.dumps(document), *values[place + 1 :]
 
     def _to_value(self, kind: str, value: Any) -> Any:
         if value is None:

@@ -15,11 +15,13 @@ from bandstand.errors import (
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.connections import Channel, GroupLane
-from bandstand.store.postgres.decision_log import REWARD_FIELDS, SharedDecisions, to_reward
+from bandstand.store.postgres.decision_log import SharedDecisions
+from bandstand.store.postgres.decision_rows import REWARD_FIELDS, to_reward
 from bandstand.store.postgres.decision_statements import (
     FIND_REWARDED,
     LOCK_DECIDERS,
     LOG_REWARDS,
+    LOG_SUBJECTS_REWARDS,
     REGISTER_USERS,
     SETTLE_SHADOWS,
     TOUCH_STRIPE,
@@ -151,13 +153,14 @@ class SharedRewards:
         rows = [self._build_row(reward) for reward in events if reward.seq not in found]
         if rows:
             columns = [list(column) for column in zip(*rows, strict=True)]
+            statement = LOG_SUBJECTS_REWARDS if ledger.options.has_one_model else LOG_REWARDS
             if ledger.policies.has_shadows:
                 async with session.transaction():
-                    logged = await session.fetch(LOG_REWARDS, *columns, channel.stripe)
+                    logged = await session.fetch(statement, *columns, channel.stripe)
                     decisions = [row["decision_seq"] for row in logged]
                     await session.execute(SETTLE_SHADOWS, decisions, channel.stripe)
             else:
-                logged = await session.fetch(LOG_REWARDS, *columns, channel.stripe)
+                logged = await session.fetch(statement, *columns, channel.stripe)
                 # The first to be in the shadow since this process last looked.
                 if shadowed := [row["decision_seq"] for row in logged if row["is_shadowed"]]:
                     async with session.transaction():  # whoever logs these shadows now settles them, too

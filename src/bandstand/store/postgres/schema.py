@@ -33,7 +33,11 @@ class FormatUpgrade:
     reads_from: int
 
 
-UPGRADES: tuple[FormatUpgrade, ...] = ()
+def _read_script(name: str) -> str:
+    return files("bandstand.store.postgres").joinpath("scripts", name).read_text("utf-8")
+
+
+UPGRADES: tuple[FormatUpgrade, ...] = (FormatUpgrade(_read_script("subjects.sql"), reads_from=1),)
 """The nth of them brings a ledger from format n to n + 1; it stays the same for ever."""
 FORMAT = 1 + len(UPGRADES)
 MOVING_KEY = "moving"
@@ -176,8 +180,7 @@ async def require_server(session: Any) -> None:
 
 async def run_scripts(session: Any) -> None:
     """Make the tables in an empty schema, which is the first of the search path."""
-    script = files("bandstand.store.postgres").joinpath("scripts", "schema.sql").read_text("utf-8")
-    await session.execute(f"{script}\n{_build_views()}")
+    await session.execute(f"{_read_script('schema.sql')}\n{_build_views()}")
     for upgrade in UPGRADES:
         await session.execute(upgrade.statements)
     bounds = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]

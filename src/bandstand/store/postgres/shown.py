@@ -14,14 +14,21 @@ from bandstand.store.tables.shown import DecisionMatcher, DecisionPage, Decision
 
 _AT_ONCE: Final = 200
 """Requests that are read by one statement: some hundred kilobytes."""
-_FIND_UID = "SELECT uid FROM users WHERE user_id = $1"
+_FIND_UID = "SELECT uid, EXISTS (SELECT 1 FROM subjects AS s WHERE s.uid = u.uid) FROM users AS u WHERE user_id = $1"
 _SCAN = """SELECT seq, tip_id, pick, body FROM decisions
     WHERE seq < $1 AND seq >= $2 {of_user} ORDER BY seq DESC LIMIT $3"""
-_SCAN_ALL, _SCAN_OF_USER = _SCAN.format(of_user=""), _SCAN.format(of_user="AND uid = $4")
-_DETAIL = f"""SELECT d.seq, d.nonce, i.decision_id, u.user_id, p.name AS policy, d.propensity, d.exploring, d.ts,
+_SCANS = {
+    "all": _SCAN.format(of_user=""),
+    "owner": _SCAN.format(of_user="AND uid = $4"),
+    "subject": """SELECT d.seq, d.tip_id, d.pick, d.body FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq
+        WHERE s.seq < $1 AND s.seq >= $2 AND s.uid = $4 ORDER BY s.seq DESC LIMIT $3""",
+}
+_DETAIL = f"""SELECT d.seq, d.nonce, i.decision_id, coalesce(whom.user_id, u.user_id) AS user_id, p.name AS policy,
+        d.propensity, d.exploring, d.ts,
         coalesce(w.held, false) AS held, r.value AS reward, r.applied AND v.seq IS NULL AS applied,
         coalesce(v.cause, r.reason) AS reason
     FROM decisions AS d JOIN users AS u ON u.uid = d.uid JOIN policies AS p ON p.id = d.policy
+    LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq
     LEFT JOIN windows AS w ON w.decision = d.seq
     LEFT JOIN LATERAL ({NEWEST_REWARD}) AS r ON true
@@ -36,7 +43,7 @@ async def search_ledger(address: LedgerAddress, wanted: DecisionSearch, before: 
         ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
-    pool = ConnectionPool(address, 1, durable=False)
+    pool = ConnectionPool(address, 1, durable=False, reads_only=True)
     try:
         await require_ledger(pool, address)
         return await search_shared_decisions(pool, wanted, before, limit, LAST_SEQ)
@@ -56,13 +63,13 @@ async def search_shared_decisions(
         limit: how many.
         scanned: how many decisions are looked at.
     """
-    of_user: Sequence[int] = ()
+    scan, of_user = "all", tuple[int, ...]()
     if wanted.user_id is not None:
         whose = await readers.fetch_one(_FIND_UID, wanted.user_id)
         if whose is None:
             return DecisionPage([], None, 0, None)
-        of_user = (whose["uid"],)
-    query, matcher = _SCAN_OF_USER if of_user else _SCAN_ALL, DecisionMatcher(wanted)
+        scan, of_user = "subject" if whose["exists"] else "owner", (whose["uid"],)
+    query, matcher = _SCANS[scan], DecisionMatcher(wanted)
     found: list[tuple[int, MatchedCandidates]] = []
     searched, reached, start = 0, None, min(before, wanted.until)
     while searched < scanned:

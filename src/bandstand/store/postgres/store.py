@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
 from bandstand.bandit.reward_settings import RewardSettings
-from bandstand.errors import UnsupportedByEngineError
 from bandstand.store.composition import ComposedLogs, ComposedTurns
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.decision_log import SharedDecisions
@@ -100,7 +100,14 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def secret(self, secret: bytes) -> None:
         self._ledger.secret = secret
 
+    def reconfigure(self, catalogue: Catalogue, *, retention_days: int) -> None:
+        """Have other policies, and keep events for another time, from the next opening on; it must be closed."""
+        self._ledger.policies.reconfigure(catalogue)
+        self._ledger.options = replace(self._ledger.options, retention_days=retention_days)
+
     async def open(self) -> None:
+        for lane in (self._decisions.lane, self._rewards.lane):
+            lane.open()
         await self._ledger.open(*([self.upkeep.run, self._follow] if self._ledger.options.may_lead else []))
 
     async def _follow(self) -> None:
@@ -175,13 +182,8 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         return await self._decisions.find_times(since, until)
 
     async def delete_log(self) -> None:
-        """Not done by a service: it is a ledger of several.
-
-        Raises:
-            UnsupportedByEngineError: always.
-        """
-        message = "the ledger of STATE_URL is not emptied on request: DECISION_RETENTION_DAYS says how long it keeps"
-        raise UnsupportedByEngineError(message)
+        """Delete every decision and reward until now; what was learned stays."""
+        await self.upkeep.delete_log()
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,11 +193,13 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
 
-    async def activate(self, decision_id: str, settings: RewardSettings | None, client: str) -> Activation:
-        return await self._parts.activate(decision_id, settings, client)
+    async def activate(
+        self, decision_id: str, settings: RewardSettings | None, client: str, *, teaches: bool = True
+    ) -> Activation:
+        return await self._parts.activate(decision_id, settings, client, teaches=teaches)
 
-    async def close_windows(self, limit: int) -> ClosedWindows:
-        return await self._parts.close_windows(limit)
+    async def close_windows(self, limit: int, *, teaches: bool = True) -> ClosedWindows:
+        return await self._parts.close_windows(limit, teaches=teaches)
 
     async def has_awaiting_windows(self) -> bool:
         return await self._parts.has_awaiting_windows()

@@ -28,6 +28,7 @@ _INTERVAL_S = 3600.0
 _DAY = 86_400.0
 _KEY_DAYS = 7
 _SPENDING_DAYS = 35
+_MILLISECOND = 0.001
 _ROWS = 1000
 """In one transaction: a longer one would keep their users waiting."""
 _LOOSE_HOURS = 2
@@ -41,6 +42,11 @@ _LEAD = """INSERT INTO leases (name, holder, until, fence)
 _STEP_DOWN = "UPDATE leases SET until = clock_timestamp() WHERE name = 'upkeep' AND holder = $1"
 _REQUIRE_LEAD = """SELECT 1 FROM leases WHERE name = 'upkeep' AND holder = $1 AND fence = $2
     AND until > clock_timestamp() FOR SHARE"""
+
+_HAVE_LEASE = """INSERT INTO leases (name, until, fence) VALUES ('upkeep', clock_timestamp(), 0)
+    ON CONFLICT DO NOTHING"""
+_LOCK_LEASE = "SELECT 1 FROM leases WHERE name = 'upkeep' FOR UPDATE"
+"""Until the transaction ends, nobody else does what a leader does."""
 
 _DELETE_KEYS = """DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency WHERE ts < $1 LIMIT $2))"""
@@ -60,17 +66,18 @@ _DELETE_GENERATIONS = """WITH old AS MATERIALIZED (
 _DELETE_PROCESSES = (
     "DELETE FROM processes WHERE seen < clock_timestamp() - interval '1 hour' AND $1::bigint > 0 AND $2 > 0"
 )
-_DELETE_DECISIONS = """WITH old AS MATERIALIZED (
-        SELECT seq, uid, policy, exploring, version, ts FROM decisions WHERE seq <= $1 ORDER BY seq LIMIT $2),
-    held AS MATERIALIZED (
-        SELECT uid, reset_version FROM users WHERE uid IN (SELECT uid FROM old) ORDER BY uid FOR NO KEY UPDATE),
-    counted AS (
+_COUNT_PULLS = """counted AS (
         INSERT INTO pulls (uid, policy, pulls, explores, last)
         SELECT o.uid, o.policy, count(*), count(*) FILTER (WHERE o.exploring), max(o.ts)
         FROM old AS o JOIN held AS h ON h.uid = o.uid AND o.version >= h.reset_version GROUP BY 1, 2
         ON CONFLICT (uid, policy) DO UPDATE SET pulls = pulls.pulls + excluded.pulls,
             explores = pulls.explores + excluded.explores, last = greatest(pulls.last, excluded.last)),
-    ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
+    """
+_DELETE_DECISIONS = """WITH old AS MATERIALIZED (
+        SELECT seq, uid, policy, exploring, version, ts FROM decisions WHERE seq <= $1 ORDER BY seq LIMIT $2),
+    held AS MATERIALIZED (
+        SELECT uid, reset_version FROM users WHERE uid IN (SELECT uid FROM old) ORDER BY uid FOR NO KEY UPDATE),
+    {counted}ids AS (DELETE FROM decision_ids AS i USING old WHERE i.seq = old.seq),
     traced AS (DELETE FROM lineage AS l USING old WHERE l.decision = old.seq),
     shadowed AS (DELETE FROM shadows AS s USING old WHERE s.decision = old.seq),
     windowed AS (DELETE FROM windows AS w USING old WHERE w.decision = old.seq),
@@ -83,6 +90,12 @@ _DELETE_PARTS = f"""WITH old AS MATERIALIZED (
     reacted AS (DELETE FROM reactions AS x USING old WHERE x.seq = old.seq AND NOT EXISTS (
         SELECT 1 FROM rewards AS r WHERE r.seq = x.seq))
     DELETE FROM reward_parts AS p USING old WHERE p.seq = old.seq"""  # noqa: S608 (constants)
+_DELETE_SUBJECTS = """DELETE FROM subjects WHERE seq = ANY (ARRAY(
+    SELECT s.seq FROM subjects AS s WHERE s.seq <= $1
+        AND NOT EXISTS (SELECT 1 FROM decisions AS d WHERE d.seq = s.seq)
+        AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = s.seq)
+        AND NOT EXISTS (SELECT 1 FROM rewards AS r WHERE r.linked_seq = s.seq) ORDER BY s.seq LIMIT $2))"""
+"""Whoever is erased is found by them in what everybody's model was taught, for as long as that is there."""
 _OVERDUE = """SELECT uid, max(n) AS n FROM rewards AS r WHERE seq <= $1 AND NOT EXISTS (
         SELECT 1 FROM revocations AS v WHERE v.uid = r.uid AND v.ts > $2 AND v.reward_seq <= $1)
     GROUP BY uid ORDER BY uid LIMIT 200"""
@@ -90,6 +103,7 @@ _LOCK = "SELECT user_id FROM users WHERE uid = $1 FOR NO KEY UPDATE"
 _WRITE_BASELINE = """INSERT INTO baselines (uid, version, last, document) VALUES ($1, $2, $3, $4)
     ON CONFLICT (uid) DO UPDATE SET version = excluded.version, document = excluded.document,
         last = greatest(baselines.last, excluded.last)"""
+_EVENTS_UNTIL = f"{EVENTS} WHERE n <= $3"
 _LAST_REVOCATION = "SELECT max(n) FROM revocations WHERE uid = $1 AND reward_n <= $2"
 _FORGET_EVENTS = (
     "DELETE FROM revocations WHERE uid = $1 AND reward_n <= $2",
@@ -113,6 +127,7 @@ class Upkeep:
         self._gains = gains
         self._fence: int | None = None
         self._done_at = -_INTERVAL_S
+        self._is_asked = False  # somebody waits for what is done now
 
     @property
     def is_leader(self) -> bool:
@@ -157,16 +172,35 @@ class Upkeep:
         if options.retention_days:
             cutoff = first_seq_at(now - options.retention_days * _DAY)
             await self._gains.follow_until(cutoff)
-            await self._delete(_DELETE_GENERATIONS, cutoff)
-            await self._delete(_DELETE_DECISIONS, cutoff)
             # The answer of a reward is kept for as long as its Idempotency-Key.
-            await self._delete(_DELETE_GAINS, to_day(to_time(cutoff)))
             answered = first_seq_at(now - max(options.retention_days, _KEY_DAYS) * _DAY)
-            await self._delete(_DELETE_PARTS, answered)
-            await self._trim_rewards(answered, now)
+            await self._delete_events(cutoff, answered, now)
         for table, (keys, _) in STRIPED.items():
             if keys[0] in {"hour", "day"}:
                 await self._fold_stripes(table, int(now // (3600 if keys[0] == "hour" else _DAY)))
+
+    async def delete_log(self) -> None:
+        """Delete every decision and reward until now; what was learned stays. Whoever leads waits for each step."""
+        ledger, now = self._ledger, self._ledger.clock()
+        until = max(ledger.next_seq(now), first_seq_at(now + _MILLISECOND))
+        await ledger.writers.transact(lambda channel, _: channel.session.execute(_HAVE_LEASE))
+        await self._gains.follow_until(until)
+        self._is_asked = True
+        try:
+            await self._delete_events(until, until, now + _DAY)  # what was taken back lately goes, too
+        finally:
+            self._is_asked = False
+
+    async def _delete_events(self, cutoff: int, answered: int, now: float) -> None:
+        """Delete what was decided up to ``cutoff``, and what came of it up to ``answered``."""
+        await self._delete(_DELETE_GENERATIONS, cutoff)
+        # The totals of all decisions count for everybody's model, whether or not they are there.
+        counted = "" if self._ledger.options.has_one_model else _COUNT_PULLS
+        await self._delete(_DELETE_DECISIONS.format(counted=counted), cutoff)
+        await self._delete(_DELETE_GAINS, to_day(to_time(cutoff)))
+        await self._delete(_DELETE_PARTS, answered)
+        await self._trim_rewards(answered, now)
+        await self._delete(_DELETE_SUBJECTS, answered)
 
     async def _delete(self, statement: str, until: float) -> None:
         """Delete up to a bound, some rows at a time."""
@@ -197,8 +231,9 @@ class Upkeep:
             profile = Profile(user_id) if before is None else parse(before["document"])
             # What a baseline holds is taken back by an event after it, which may not go before it is folded.
             revoked = await session.fetchval(_LAST_REVOCATION, uid, profile.seq)
-            last_n = max(until, profile.seq, revoked or 0)
-            events = [each for each in await session.fetch(EVENTS, uid, profile.seq) if each["n"] <= last_n]
+            # Some at a time: everybody who rewards a model of many waits meanwhile.
+            last_n = max(min(until, profile.seq + _ROWS), profile.seq, revoked or 0)
+            events = await session.fetch(_EVENTS_UNTIL, uid, profile.seq, last_n)
             fold_events(registry, profile, events)
             profile.seq = last_n
             last = max((each["ts"] for each in events if each["ts"] is not None), default=0.0)
@@ -222,13 +257,16 @@ class Upkeep:
         await self._do(lambda channel: channel.session.execute(statement, now - _LOOSE_HOURS))
 
     async def _do(self, work: Any) -> Any:
-        """Do something in a transaction of the leader's.
+        """Do something in a transaction of the leader's, or in one that keeps any leader out.
 
         Raises:
             NoLeaderError: another leads by now; nothing was done.
         """
 
         async def do(channel: Channel, _: int) -> Any:
+            if self._is_asked:
+                await channel.session.execute(_LOCK_LEASE)
+                return await work(channel)
             held = (self._ledger.lease.holder, self._fence)
             if self._fence is None or await channel.session.fetchval(_REQUIRE_LEAD, *held) is None:
                 self._fence = None

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.gain_statements import FREE_NAMES, LOCK_POSITION, SUBTRACT_ARMS, SUBTRACT_GAINS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import UNCOUNT_METRICS
+from bandstand.store.postgres.parting import OWNERS, part_from_models
 from bandstand.store.postgres.reward_statements import LOCK_USER
 from bandstand.store.postgres.schema import build_striped_upsert
 from bandstand.store.records import Erasure, UserPage
@@ -15,6 +17,11 @@ from bandstand.store.records import Erasure, UserPage
 _LIST_USERS = """SELECT uid, user_id FROM users WHERE uid > $1 AND starts_with(user_id, $2) ORDER BY uid LIMIT $3"""
 _ADD_RESET = "INSERT INTO marks (seq, uid, n, kind, ts, client) VALUES ($1, $2, $3, 'reset', $4, $5)"
 _NOTE_RESET = "UPDATE users SET version = $2, reset_version = $2 WHERE uid = $1"
+_FREE_PULLS = """INSERT INTO pulls (uid, policy, pulls, explores, last)
+    SELECT $1::bigint, policy, -sum(decisions), -sum(explores), 0 FROM rollups_s
+    WHERE hour = -1 AND policy > 0 GROUP BY policy"""
+"""Nothing of all decisions counts for everybody's model any more."""
+_FIND_USER = "SELECT uid FROM users WHERE user_id = $1"
 _LOCK_TO_ERASE = "SELECT uid FROM users WHERE user_id = $1 FOR UPDATE"
 _UNCOUNT_ENROLLED = build_striped_upsert(
     "enrolled", "SELECT experiment, arm, $2::smallint, -count(*) FROM enrolments WHERE uid = $1 GROUP BY 1, 2"
@@ -42,7 +49,7 @@ TABLES_OF_A_USER = (
         "decision_ids",
     ),
     *("decisions", "verdicts", "conclusions", "judgements", "generated_tips", "generations", "enrolments"),
-    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users"),
+    *("checkpoints", "baselines", "pulls", "gain_users", "arm_users", "subjects"),
 )
 """Every table with rows of a user; what hangs on these by other keys goes before."""
 _ADD_TOMBSTONE = """INSERT INTO tombstones (user_hash, seq, ts) VALUES ($1, $2, $3)
@@ -93,6 +100,8 @@ class SharedUsers:
                 await session.execute(_ADD_RESET, seq, user["uid"], n, ts, client)
                 await session.execute(_NOTE_RESET, user["uid"], n)
                 await session.execute("DELETE FROM pulls WHERE uid = $1", user["uid"])
+                if ledger.options.has_one_model and user_id == EVERYBODY:
+                    await session.execute(_FREE_PULLS, user["uid"])
 
         await ledger.writers.transact(reset)
         ledger.users.drop(user_id)
@@ -107,6 +116,11 @@ class SharedUsers:
         ts = ledger.clock()
         seq, tombstone = ledger.next_seq(ts), compute_tombstone(ledger.secret, user_id)
         counted: list[dict[str, int]] = []
+        person = await ledger.readers.fetch_one(_FIND_USER, user_id)
+        taught = [] if person is None else await ledger.readers.fetch(OWNERS, person["uid"])
+        owners = [row["user_id"] for row in taught]
+        for owner in owners:  # what is in memory is not folded under its lock
+            await ledger.users.load(owner)
 
         async def erase(channel: Channel, tries: int) -> dict[str, int] | None:
             session = channel.session
@@ -115,6 +129,7 @@ class SharedUsers:
             uid = await session.fetchval(_LOCK_TO_ERASE, user_id)
             if uid is None:
                 return None
+            parted = await part_from_models(ledger, channel, uid, ts)
             for statement in (_UNCOUNT_ENROLLED, _UNCOUNT_WAITING, UNCOUNT_METRICS):
                 await session.execute(statement, uid, channel.stripe)
             await session.fetchval(LOCK_POSITION)  # one after the other: they change the same sums
@@ -122,7 +137,7 @@ class SharedUsers:
                 await session.execute(statement, uid)
             for statement in (_DELETE_KEYS, _DELETE_TEXTS):
                 await session.execute(statement, uid)
-            counts = {name: await _delete(session, name, uid) for name in TABLES_OF_A_USER}
+            counts = {name: await _delete(session, name, uid) + parted[name] for name in TABLES_OF_A_USER}
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
@@ -130,7 +145,8 @@ class SharedUsers:
             return counts
 
         counts = await ledger.writers.transact(erase, is_long=True)
-        ledger.users.drop(user_id)
+        for name in (user_id, *owners):
+            ledger.users.drop(name)
         if counts is None:
             return Erasure()
         return Erasure(

@@ -9,10 +9,12 @@ looked at before the log that names it begins again: then the file holds no such
 
 import os
 import threading
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
+from typing import TypeVar
 
 _HEADER_SIZES = {2: 12, 5: 12, 10: 8, 13: 8}
 """Of b-tree pages by their first byte: interior and leaf, of an index and of a table."""
@@ -25,8 +27,14 @@ _FREEBLOCK = Struct(">HH")  # the next one, and the size of this one
 
 _fsync = getattr(os, "fdatasync", os.fsync)
 
+_STRETCH = 64
+"""Frames, or pages, between two pauses: some 0.2 ms."""
+
 Range = tuple[int, int]
 """Where something begins, and where it ends."""
+Pause = Callable[[], object]
+"""Called every now and then by what takes long, so that others have their turn."""
+T = TypeVar("T")
 
 
 def find_unused(page: bytes, offset: int = 0) -> list[Range]:
@@ -84,7 +92,12 @@ class LedgerFile:
         salt, _, frames = self._read_log_header()
         return frames - (self._scrubbed[1] if salt == self._scrubbed[0] else 0)
 
-    def scrub_log(self, moved: int | None = None) -> None:
+    def measure_log(self) -> int:
+        """How many bytes the log has, without those that are left of an earlier one that was longer."""
+        _, page_size, frames = self._read_log_header()
+        return frames * (_FRAME_HEADER + page_size)
+
+    def scrub_log(self, moved: int | None = None, pause: Pause | None = None) -> None:
         """Scrub the pages that the log's first ``moved`` frames name, all of them if it is not said how many."""
         salt, page_size, frames = self._read_log_header()
         first = self._scrubbed[1] if salt == self._scrubbed[0] else 0
@@ -94,11 +107,11 @@ class LedgerFile:
         step = _FRAME_HEADER + page_size
         log = os.open(self._log, os.O_RDONLY)
         try:
-            places = (_LOG_HEADER + number * step for number in range(first, last))
+            places = (_LOG_HEADER + number * step for number in _iterate(range(first, last), pause))
             pages = {int.from_bytes(os.pread(log, 4, place), "big") for place in places}
         finally:
             os.close(log)
-        self._scrub(pages, page_size)
+        self._scrub(_iterate(pages, pause), page_size)
         if moved is not None:
             self._scrubbed = salt, last
 
@@ -123,16 +136,16 @@ class LedgerFile:
             os.close(self._file)
 
     def _read_log_header(self) -> tuple[bytes, int, int]:
-        """Which log it is, the size of its pages, and how many frames there may be in it."""
+        """Which log it is, the size of its pages, and how many frames are in it."""
         with suppress(FileNotFoundError):
             log = os.open(self._log, os.O_RDONLY)
             try:
                 header, size = os.pread(log, _LOG_HEADER, 0), os.fstat(log).st_size
+                if len(header) == _LOG_HEADER:
+                    salt, page_size = header[16:24], int.from_bytes(header[8:12], "big")
+                    return salt, page_size, _count_frames(log, salt, size, _FRAME_HEADER + page_size)
             finally:
                 os.close(log)
-            if len(header) == _LOG_HEADER:
-                page_size = int.from_bytes(header[8:12], "big")
-                return header[16:24], page_size, (size - _LOG_HEADER) // (_FRAME_HEADER + page_size)
         return b"", 0, 0
 
     def _scrub(self, pages: Iterable[int], page_size: int) -> None:
@@ -151,3 +164,20 @@ class LedgerFile:
                     changed = True
         if changed:
             _fsync(self._file)
+
+
+def _iterate(items: Iterable[T], pause: Pause | None) -> Iterator[T]:
+    """Give all items, with a pause after every so many."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if pause is not None and not number % _STRETCH:
+            pause()
+
+
+def _count_frames(log: int, salt: bytes, size: int, step: int) -> int:
+    """How many frames begin a log's file that are this log's: those of an earlier one have another salt."""
+
+    def is_earlier(number: int) -> int:
+        return int(os.pread(log, len(salt), _LOG_HEADER + number * step + 8) != salt)
+
+    return bisect_left(range((size - _LOG_HEADER) // step), 1, key=is_earlier)

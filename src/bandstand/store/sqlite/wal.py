@@ -7,6 +7,7 @@ completely, and no reader may then be in the middle of it. Whatever is moved is 
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -27,6 +28,8 @@ _FEW_FRAMES = 128
 """Frames that the writer moves and scrubs itself, in some milliseconds; more are moved beside it first."""
 _MAX_MOVES = 3
 _PAGES_PER_STEP = 2048
+_PAUSE_S = 0.0005
+"""In which whoever moves the log leaves the interpreter, and the core that it may have, to the loop."""
 
 
 class WriteAheadLog:
@@ -42,7 +45,6 @@ class WriteAheadLog:
     def __init__(self, ledger: Path, file: LedgerFile, writer: Writer, *, is_scrubbed: bool) -> None:
         self._ledger = ledger
         self._file = file
-        self._log_file = ledger.with_name(f"{ledger.name}-wal")
         self._writer = writer
         self._lock = asyncio.Lock()
         self._is_scrubbed = is_scrubbed
@@ -55,8 +57,8 @@ class WriteAheadLog:
                 async with self._lock:
                     if self._emptied < self._wanted:
                         await self._try_empty()
-                    elif self._log_file.stat().st_size > _LIMIT:
-                        await self._move()
+                    elif self._file.measure_log() > _LIMIT and self._file.count_frames():
+                        await self._move()  # else it is short, or begins anew with what is written next
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
@@ -82,19 +84,24 @@ class WriteAheadLog:
         return False
 
     async def _move(self) -> None:
-        await asyncio.to_thread(_move_beside, self._ledger, self._file)
+        await self._move_most()
         await self._writer.call(partial(_move_rest, file=self._file), durable=False)
 
-    async def _try_empty(self) -> None:
-        if not self._is_scrubbed:
-            await self._scrub_all()
+    async def _move_most(self) -> None:
+        """Leave few frames to the writer, unless readers keep more."""
         left = self._file.count_frames()
         for _ in range(_MAX_MOVES):
             if left <= _FEW_FRAMES:
                 break
-            before, left = left, await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            before, left = left, self._file.count_frames()
             if left >= before:  # a reader keeps the rest
                 break
+
+    async def _try_empty(self) -> None:
+        if not self._is_scrubbed:
+            await self._scrub_all()
+        await self._move_most()
         wanted = self._wanted  # before it is done: who asks meanwhile may have deleted something after it
         if await self._writer.call(partial(truncate_log, file=self._file)):
             self._emptied = wanted
@@ -135,8 +142,8 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(f"PRAGMA busy_timeout = {usual}")
 
 
-def _move_beside(ledger: Path, file: LedgerFile) -> int:
-    """Move most of the log while the writer continues; returns how many frames readers kept from it.
+def _move_beside(ledger: Path, file: LedgerFile) -> None:
+    """Move most of the log while the writer goes on.
 
     On connections of its own: a waiter that gives up must not close them under the thread that uses them. One of them
     reads, so that the log cannot begin again, and forget which pages it named, before these are scrubbed.
@@ -144,9 +151,8 @@ def _move_beside(ledger: Path, file: LedgerFile) -> int:
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
-        _, frames, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        file.scrub_log(moved)
-    return int(frames - moved)
+        _, _, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        file.scrub_log(moved, partial(time.sleep, _PAUSE_S))
 
 
 def _move_rest(connection: sqlite3.Connection, file: LedgerFile) -> None:

@@ -5,10 +5,11 @@ And the erasures over all loops that are under way: each loop has a ledger of it
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bandstand.bandit.loop_definition import CHANGEABLE, DEFAULT_LOOP, LoopDefinition
 from bandstand.store.tables.event_rows import INSERT_ONE_MARK, MarkInsert
 
 LoopAction = Literal["create", "change", "delete"]
@@ -28,7 +29,9 @@ class LoopChange:
         ts: seconds since the epoch.
         client: name of the API key; ``settings`` for the configuration file.
         seq: event number; 0 until it is logged.
-        place: of one that was made, what holds its state, if that is not named as the loop.
+        place: of one that was made, what holds its state, where that is not named as the loop.
+        own: of the default loop, the fields that are since as ``after`` has them, whatever the settings say; ``None``
+            for those that could be changed when nobody noted which.
     """
 
     name: str
@@ -39,6 +42,21 @@ class LoopChange:
     client: str
     seq: int = 0
     place: str | None = None
+    own: Sequence[str] | None = None
+
+
+def fold_default_loop(said: LoopDefinition, changes: Iterable[LoopChange]) -> LoopDefinition:
+    """What the default loop is: as it was changed while it was served, and in all else as the settings say.
+
+    Args:
+        said: what the settings say.
+        changes: of loops, the oldest first.
+    """
+    known = [change for change in changes if change.name == DEFAULT_LOOP]
+    if not known:
+        return said
+    own = CHANGEABLE if known[-1].own is None else known[-1].own
+    return said.take_fields(own, LoopDefinition.parse(DEFAULT_LOOP, known[-1].after))
 
 
 def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopChange) -> None:
@@ -48,9 +66,12 @@ def log_loop_change(connection: sqlite3.Connection, *, seq: int, change: LoopCha
 
 def build_loop_row(seq: int, change: LoopChange) -> MarkInsert:
     """A change as its mark."""
-    document = {"loop": change.name, "action": change.action, "before": change.before, "after": change.after}
+    document: dict[str, Any] = {"loop": change.name, "action": change.action}
+    document |= {"before": change.before, "after": change.after}
     if change.place is not None:
         document["place"] = change.place
+    if change.own is not None:
+        document["own"] = list(change.own)
     return MarkInsert(seq, None, "loop", change.ts, change.client, json.dumps(document))
 
 
@@ -71,6 +92,7 @@ def parse_loop_change(seq: int, ts: float, client: str, document: str) -> LoopCh
         client=client,
         seq=seq,
         place=entry.get("place"),
+        own=entry.get("own"),
     )
 
 

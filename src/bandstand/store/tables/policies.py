@@ -30,12 +30,16 @@ class PolicyRegistry:
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
         self._refs: dict[int, PolicyRef] = {}
         self._ids: dict[tuple[str, str, str], int] = {}  # a renamed schema leaves the policy's hash as it was
-        self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
         self.has_shadow_rows = False
         self._shadows: list[tuple[int, list[PolicyRef]]] = []  # since which event, in order
+        self.reconfigure(catalogue)
+
+    def reconfigure(self, catalogue: Catalogue) -> None:
+        """Go by other policies; what the ledger holds is to be read again."""
+        self._catalogue = catalogue
+        self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
         self._memories = {name: policy.memory for name, policy in catalogue.policies.items()}
 
     def load(self, connection: sqlite3.Connection) -> None:

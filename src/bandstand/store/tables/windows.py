@@ -196,14 +196,20 @@ def find_reason(decision: Decision, ts: float, *, reset_seq: int, is_revisable: 
         return RESET
     if window is not None and window.held:
         return HELD
-    if decision.reward is not None and not is_revisable:
-        return REVOKED  # by an operator; or nothing tells it from the rest any more
-    return None
+    standing = decision.reward
+    if standing is None or is_revisable or _is_kept_part(standing):
+        return None
+    return REVOKED if standing.applied else standing.reason  # by an operator; or nothing tells it from the rest
 
 
-def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: int) -> Reward:
-    """What silence teaches of a decision whose window ends at ``ts``."""
-    forgotten = decision.seq <= reset_seq
+def _is_kept_part(reward: Reward) -> bool:
+    """Whether what stands for a decision is a part that came while its loop learned nothing."""
+    return reward.part is not None and reward.part.reason == LOGGING_ONLY
+
+
+def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: int, teaches: bool) -> Reward:
+    """What silence teaches of a decision whose window ends at ``ts``; where nothing is taught, it is kept."""
+    reason = RESET if decision.seq <= reset_seq else None if teaches else LOGGING_ONLY
     return Reward(
         user_id=decision.user_id,
         policy=decision.policy,
@@ -216,13 +222,13 @@ def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: 
         decision_seq=decision.seq,
         decision_id=decision.decision_id,
         source="default",
-        applied=not forgotten,
-        reason=RESET if forgotten else None,
+        applied=reason is None,
+        reason=reason,
     )
 
 
-def build_kept(decision: Decision, value: float, client: str, ts: float) -> Reward:
-    """What an activation at ``ts`` teaches of what was kept for a decision."""
+def build_kept(decision: Decision, value: float, client: str, ts: float, *, teaches: bool) -> Reward:
+    """What an activation at ``ts`` teaches of what was kept for a decision; where nothing is taught, it stays kept."""
     kept = decision.reward
     return Reward(
         user_id=decision.user_id,
@@ -235,6 +241,8 @@ def build_kept(decision: Decision, value: float, client: str, ts: float) -> Rewa
         x=decision.x,
         decision_seq=decision.seq,
         decision_id=decision.decision_id,
+        applied=teaches,
+        reason=None if teaches else LOGGING_ONLY,
     )
 
 
