@@ -47,7 +47,7 @@ class LoopRuntime(Protocol):
         """
 
     async def take_form(self, form: LoopForm) -> LoopForm:
-        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+        """Release the state, and take it up in another form; nobody may be inside. Returns the former one.
 
         Raises:
             BandstandError: the state cannot be taken up so, and is as before.

@@ -60,7 +60,7 @@ class Engine:
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
         environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
-        model: makes and takes files of what was learned; ``None`` where those are made of the directory.
+        model: makes and takes files of what was learned; ``None`` if those are made of the directory.
     """
 
     store: KeepsState

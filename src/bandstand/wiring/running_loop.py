@@ -221,7 +221,7 @@ class RunningLoop:
         return _Form(deployment, *self._build_application(deployment))
 
     async def take_form(self, form: LoopForm) -> _Form:
-        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+        """Release the state, and take it up in another form; nobody may be inside. Returns the former one.
 
         Raises:
             BandstandError: the state cannot be taken up so, and is as before.
@@ -239,7 +239,7 @@ class RunningLoop:
         return former
 
     def _adopt(self, form: _Form) -> None:
-        """Have another form, while the state is let go of."""
+        """Have another form, while the state is released."""
         catalogue, definition = form.deployment.catalogue, form.deployment.definition
         self.store.reconfigure(catalogue, retention_days=get_retention_days(self._shared.settings, definition))
         self._population.reconfigure(catalogue)

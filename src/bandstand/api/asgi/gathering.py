@@ -21,7 +21,7 @@ class Gathering:
     """The requests of one service that are about to begin.
 
     Args:
-        is_busy: tells whether others are being answered.
+        is_busy: returns whether others are being answered.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:

@@ -106,7 +106,7 @@ def _resolve_default(
 
 
 def _read_changes_if_any(state_dir: Path) -> list[LoopChange]:
-    """The changes of loops; none where there is no ledger yet, or none of this version."""
+    """The changes of loops; none if there is no ledger yet, or none of this version."""
     try:
         return read_loop_changes(state_dir)
     except (ConfigurationError, StorageUnavailableError):  # whoever opens it says why it cannot be read

@@ -285,7 +285,7 @@ def has_one_model(state: OpenedDirectory) -> bool:
 
 
 def _iter_pulls(state: OpenedDirectory) -> Iterator[tuple[Any, ...]]:
-    """What users' states count beyond what is counted anew: the decisions that are there, or the totals of all."""
+    """What users' states count beyond what is counted again: the decisions that are there, or the totals of all."""
     ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(state.registry.get_refs().items())}
     is_shared = has_one_model(state)
     for uid, user_id in state.connection.execute(_COUNTED_USERS, (EVERYBODY if is_shared else "",)).fetchall():

@@ -170,7 +170,7 @@ class ProfileCache:
         if now is not None and now.uid == row["uid"]:
             is_state = True
         elif user is not None and user.uid == row["uid"]:
-            now = user  # it was let go of meanwhile, and is what the events follow
+            now = user  # it was released meanwhile, and is what the events follow
         else:
             now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
         if is_missing(now.profile, events, is_state=is_state) or not (self.fold(now, events) or is_last):

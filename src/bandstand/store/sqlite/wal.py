@@ -58,7 +58,7 @@ class WriteAheadLog:
                     if self._emptied < self._wanted:
                         await self._try_empty()
                     elif self._file.measure_log() > _LIMIT and self._file.count_frames():
-                        await self._move()  # else it is short, or begins anew with what is written next
+                        await self._move()  # else it is short, or begins again with what is written next
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
@@ -143,7 +143,7 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _move_beside(ledger: Path, file: LedgerFile) -> None:
-    """Move most of the log while the writer goes on.
+    """Move most of the log while the writer continues.
 
     On connections of its own: a waiter that gives up must not close them under the thread that uses them. One of them
     reads, so that the log cannot begin again, and forget which pages it named, before these are scrubbed.

@@ -29,7 +29,7 @@ class LoopChange:
         ts: seconds since the epoch.
         client: name of the API key; ``settings`` for the configuration file.
         seq: event number; 0 until it is logged.
-        place: of one that was made, what holds its state, where that is not named as the loop.
+        place: of one that was made, what holds its state, if that is not named as the loop.
         own: of the default loop, the fields that are since as ``after`` has them, whatever the settings say; ``None``
             for those that could be changed when nobody noted which.
     """

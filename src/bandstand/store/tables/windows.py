@@ -208,7 +208,7 @@ def _is_kept_part(reward: Reward) -> bool:
 
 
 def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: int, teaches: bool) -> Reward:
-    """What silence teaches of a decision whose window ends at ``ts``; where nothing is taught, it is kept."""
+    """What silence teaches of a decision whose window ends at ``ts``; if nothing is taught, it is kept."""
     reason = RESET if decision.seq <= reset_seq else None if teaches else LOGGING_ONLY
     return Reward(
         user_id=decision.user_id,
@@ -228,7 +228,7 @@ def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: 
 
 
 def build_kept(decision: Decision, value: float, client: str, ts: float, *, teaches: bool) -> Reward:
-    """What an activation at ``ts`` teaches of what was kept for a decision; where nothing is taught, it stays kept."""
+    """What an activation at ``ts`` teaches of what was kept for a decision; if nothing is taught, it stays kept."""
     kept = decision.reward
     return Reward(
         user_id=decision.user_id,
