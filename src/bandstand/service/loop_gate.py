@@ -99,12 +99,12 @@ class ChangeLock:
         """Hold it; whoever closed a gate has opened it by then."""
         passed = [gate for gate in self._list_gates() if gate.is_passed]
         for gate in passed:
-            gate.count_out()
+            gate.count_exit()
         try:
             await self._lock.acquire()
         finally:
             for gate in passed:
-                gate.count_in()
+                gate.count_entry()
 
     async def __aexit__(self, *_: object) -> None:
         """Let the next one have it."""

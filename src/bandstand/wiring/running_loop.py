@@ -231,10 +231,10 @@ class RunningLoop:
         await self._state.aclose()
         try:
             self._adopt(form)
-            await self._take_up_state()
+            await self._reopen_state()
         except BaseException:
             self._adopt(former)
-            await self._take_up_state()
+            await self._reopen_state()
             raise
         return former
 
@@ -263,7 +263,7 @@ class RunningLoop:
         await self.store.open()
 
     async def _open(self, opened: AsyncExitStack) -> None:
-        await self._take_up_state(is_start=True)
+        await self._reopen_state(is_start=True)
         opened.push_async_callback(self._close_state)
         opened.push_async_callback(self._sight.close)
         opened.push_async_callback(self._judging.close)
@@ -278,7 +278,7 @@ class RunningLoop:
     async def _close_state(self) -> None:
         await self._state.aclose()
 
-    async def _take_up_state(self, *, is_start: bool = False) -> None:
+    async def _reopen_state(self, *, is_start: bool = False) -> None:
         """Own the state, and begin all that reads it and writes to it."""
         async with AsyncExitStack() as opened:
             await self.store.open()
