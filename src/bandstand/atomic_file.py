@@ -1,4 +1,4 @@
-"""Files that are replaced in one step: whoever reads one meanwhile finds the old content or the new, never a part."""
+"""Files that are replaced in one step: a concurrent reader finds the old content or the new, never a part."""
 
 import contextlib
 from collections.abc import Iterator

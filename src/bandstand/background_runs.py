@@ -30,7 +30,7 @@ class RunKind:
 
     Attributes:
         noun: what one is called.
-        unknown: raised where there is none of a number.
+        unknown: raised if no run has the number.
         build_arguments: the words of the ``bandstand`` command that plays the run of a number.
         environment: of the child, for what no list of processes may show; this process's if ``None``.
     """
@@ -65,7 +65,7 @@ class RunQueue:
         self._player = asyncio.create_task(self._run_queue())
 
     async def close(self) -> None:
-        """Stop the child, which keeps what is done, and leave the rest as interrupted."""
+        """Stop the child, which keeps what is done, and mark the other runs as interrupted."""
         if self._player is not None:
             async with self._starting:  # no child may be started that nobody would stop
                 self._player.cancel()
@@ -94,7 +94,7 @@ class RunQueue:
         """One run with its summary.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         return self._require(await asyncio.to_thread(self._runs.get, run, self._clock()))
 
@@ -106,7 +106,7 @@ class RunQueue:
         """End a run that waits or is played; one that has ended stays as it is.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         await self.get(run)
         await asyncio.to_thread(self._runs.cancel, run, self._clock())
@@ -117,7 +117,7 @@ class RunQueue:
         """End a run and forget all about it.
 
         Raises:
-            BandstandError: the kind's own, where there is none of that number.
+            BandstandError: the kind's own, if there is none of that number.
         """
         gone = await asyncio.to_thread(self._runs.delete, run)
         self._close_child_input(run)
@@ -145,7 +145,7 @@ class RunQueue:
         return self._require(self._runs.get(run, now))
 
     async def _run_queue(self) -> None:
-        """Play what waits, one after the other, for ever."""
+        """Play waiting runs, one after the other, for ever."""
         while True:
             self._wakeup.clear()
             try:

@@ -57,7 +57,7 @@ async def start_idle_child(
 def end_with_parent(number: int = signal.SIGKILL) -> None:
     """For a child: get a signal when its parent, or the thread there that started it, ends, whatever is under way.
 
-    On Linux. Elsewhere, and of a parent that died before this, the end of its input has to tell the child.
+    On Linux. On other systems, and if the parent died before this call, the end of its input tells the child.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -18,7 +18,7 @@ _HASH_DIGITS = 16
 
 
 def is_name(name: str) -> bool:
-    """Tell whether ``name`` may name a schema or a policy.
+    """Return whether ``name`` may name a schema or a policy.
 
     >>> is_name("tips-v2"), is_name("Tips"), is_name("../tips")
     (True, False, False)
@@ -37,7 +37,7 @@ def hash_definition(definition: object) -> str:
 
 
 def describe_unknown(word: str, allowed: Collection[str]) -> str:
-    """Say that ``word`` is none of ``allowed``, and what was probably meant.
+    """Say that ``word`` is not one of ``allowed``, and what was probably meant.
 
     >>> describe_unknown("cycilc", ["cyclic", "flag"])
     "unknown 'cycilc', did you mean 'cyclic'?"
@@ -55,7 +55,7 @@ def describe_unknown(word: str, allowed: Collection[str]) -> str:
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Tell an integer from everything else, true and false included."""
+    """Whether a value is an integer; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -65,7 +65,7 @@ def to_integer(value: object) -> object:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Tell a finite number from everything else, true and false included."""
+    """Whether a value is a finite number; true and false are not."""
     return is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -75,7 +75,7 @@ def to_configuration_error(faults: Sequence[FieldError]) -> ConfigurationError:
 
 
 class DefinitionTable:
-    """A TOML table being read; a getter that finds a fault notes it and answers with a stand-in, so reading goes on.
+    """A TOML table being read; a getter that finds a fault notes it and answers with a stand-in, so reading continues.
 
     Args:
         entries: the table; anything but a mapping is itself a fault.
@@ -161,7 +161,7 @@ class DefinitionTable:
         return None
 
     def check_unknown_keys(self) -> None:
-        """Note every key that no getter asked for."""
+        """Note every key that no getter has read."""
         for key in self._entries:
             if key not in self._keys_read:
                 self.add_fault(key, describe_unknown(key, self._keys_read))

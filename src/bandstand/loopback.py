@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a host's name or address means this machine.
+    """Return whether a host's name or address means this machine.
 
     Args:
         name: in small letters, an address of IPv6 without its brackets.

@@ -86,7 +86,7 @@ def is_ahead(ts: float, now: float) -> bool:
 
 
 def _judge_by_size(number: float) -> float:
-    """Seconds, as they are or of milliseconds; what would be milliseconds before 2000 is neither."""
+    """Seconds, given as seconds or as milliseconds, which the size tells; milliseconds before 2000 are refused."""
     if EARLIEST <= number <= LATEST:
         return float(number)
     return number / 1000.0 if _FIRST_MILLISECOND <= number <= LATEST * 1000.0 else math.nan

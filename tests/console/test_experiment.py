@@ -58,7 +58,7 @@ async def test_a_launch_is_begun_held_and_taken_back_from_its_page(person: Perso
     for metric, bound, words in (
         ("revenue", "much", "the bound of revenue must be a number"),
         ("revenue", "", "the bound of revenue must be a number"),
-        ("", "0.1", "a bound stands without the metric"),
+        ("", "0.1", "a bound is given without its metric"),
     ):
         given = {"steps": "50, 100", "min_decisions": "10", "metric": metric, "bound": bound, "token": page.token}
         wrong = await person.send("/policies/launch", policy="thompson-v1", **given)

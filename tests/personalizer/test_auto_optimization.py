@@ -74,7 +74,7 @@ class World:
     async def look(self, *after: float) -> None:
         for seconds in after:
             self.now += seconds
-            await self.optimizer.look()
+            await self.optimizer.begin_or_apply()
 
     def finish(self, *means: float) -> None:
         self.listed[-1].state, self.listed[-1].summary = "done", json.dumps(build_report(*means))

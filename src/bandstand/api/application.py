@@ -47,14 +47,14 @@ class ApplicationOptions:
     """How a loop is served.
 
     Attributes:
-        lifespan: opens and closes what is underneath, where the server is to see to it.
+        lifespan: opens and closes the parts below, if the server is to do that.
         root_path: under which a proxy shows it, as :func:`bandstand.api.asgi.path_prefix.parse_prefix` makes it.
         log_requests: one log line for every request.
         hot_path: answer score and reward in the gate; off, the framework's routes do (the same behaviour, slower).
         loop: its name, but for the default one.
-        admission: where heavy requests wait for their turn; of its own if left out.
+        admission: where heavy requests wait for their turn; a new one if left out.
         erase: erases a user; in this loop alone if left out.
-        foreign: another wire under a path of its own.
+        foreign: another wire, served under a path of its own.
         sight: looks into its ledger; without, its health says nothing of what gets picked.
     """
 

@@ -53,7 +53,7 @@ _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(mo
 
 
 def describe_operation(*problems: type[BandstandError], body: RequestBody | None = None) -> dict[str, Any]:
-    """What a route adds to its operation: problems of its own, and the JSON body that it reads itself."""
+    """What a route adds to its operation: its problems, and the JSON body that it reads itself."""
     extra: dict[str, Any] = {"x-problems": [problem.code for problem in problems]}
     if body is not None:
         content = {"schema": {"$ref": _REFERENCE.format(model=body.name)}, "examples": body.examples}
@@ -93,7 +93,10 @@ def build_schema(framework: FastAPI, wire: Wire) -> dict[str, Any]:
 
 
 def _allow_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A request's schema as it is read: ``null`` is an optional field left out (:mod:`.schemas.tolerance`)."""
+    """A request's schema as requests are read.
+
+    ``null`` means that an optional field is left out (:mod:`.schemas.tolerance`).
+    """
     required = schema.get("required", ())
     properties = schema.get("properties", {})
     nullable = {name: field if name in required else _to_nullable(field) for name, field in properties.items()}

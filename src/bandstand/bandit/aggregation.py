@@ -15,8 +15,8 @@ _FLOAT: Final = "d"  # type code of a double
 class PartSums(NamedTuple):
     """What an aggregate is made from: sums over parts in the order in which they count.
 
-    First and last are of the order that the ledger gave the parts, whoever adds them up again. All others are the same
-    in any order, to rounding.
+    First and last follow the order that the ledger gave the parts, also when they are added up again. All others are
+    the same in any order, to rounding.
 
     Attributes:
         count: how many parts.
@@ -67,7 +67,7 @@ class PartSums(NamedTuple):
         """Return the aggregate of at least one part.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no part.
         """
         if not self.count:
             raise ValueError("an aggregate needs a part")

@@ -34,7 +34,7 @@ class RewardSums:
 
     @property
     def mean(self) -> float | None:
-        """Σ r / count; None where there is none."""
+        """Σ r / count; None if there is none."""
         return self.total / self.count if self.count else None
 
     def compute_interval(self) -> tuple[float, float] | None:

@@ -74,7 +74,7 @@ class Catalogue:
         """Return the policy of that name or alias.
 
         Raises:
-            UnknownPolicyError: there is none.
+            UnknownPolicyError: there is no such policy.
         """
         policy = self.policies.get(self.aliases.get(name, name))
         if policy is None:

@@ -47,7 +47,7 @@ def choose(
         profile: what the user has taught.
         x: the candidates as the policy's schema encodes them, shape (K, d).
         seed: the decision's own draw, in [0, 1).
-        prior: what was believed of the user before; the policy's own where it is not given.
+        prior: what was believed of the user before; the policy's own if it is not given.
         now: seconds since the epoch, for a policy that forgets.
     """
     believed = _get_state(policy, profile).get_posterior(prior or policy.prior, now)
@@ -89,8 +89,8 @@ def choose_batch(
         seeds: the draw of each.
         priors: what was believed of the user of each before.
         now: seconds since the epoch.
-        eligible: of each, equally many candidates that may be picked; all of them where it is not given. The policy
-            decides among these alone; what it thinks of the others is what it would if they had come too.
+        eligible: for each, the candidates that may be picked, equally many; all of them if it is not given. The policy
+            decides among these alone; the numbers of the others are what they would be if they were eligible.
     """
     posteriors = _get_posteriors([_get_state(policy, profile) for profile in profiles], priors, now)
     spares = [extract_second_uniform(seed) for seed in seeds]

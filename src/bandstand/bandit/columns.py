@@ -93,8 +93,9 @@ class Feature(NamedTuple):
         field: the raw value it encodes; None for an interaction.
         encode: from a list of raw values to the columns; None for an interaction.
         products: of an interaction, for each column the two earlier columns multiplied and the centre.
-        block_labels: of what tells the block, a label for each.
-        open_columns: of an open feature, how many columns all the rest of the context and of a candidate fill.
+        block_labels: for the column that names the block, a label for each block.
+        open_columns: for an open feature, how many columns the otherwise unread fields of the context and of a
+            candidate fill.
     """
 
     name: str
@@ -153,7 +154,7 @@ class FeatureReader:
             self.features.append(feature)
 
     def read_block(self, table: DefinitionTable) -> Feature:
-        """Read what a schema's blocks are told by: a column of its own, the last one."""
+        """Read the field that names a schema's blocks: a column of its own, the last one."""
         encoding = BlockEncoding.parse(table)
         field = self._read_field(table, encoding.field_types())
         table.check_unknown_keys()
@@ -314,7 +315,7 @@ def _read_raw_value(table: DefinitionTable, key: str, kind: FieldType) -> RawVal
 
 
 def _read_vector(table: DefinitionTable, length: int) -> tuple[float, ...]:
-    """Read the default of a vector: zeros where it is not given."""
+    """Read the default of a vector: zeros if it is not given."""
     value = table.read_value("default")
     if value is None:
         return (0.0,) * length

@@ -1,9 +1,9 @@
 """Blocks: a ridge model of its own for each value of one field, such as each arm, inside one state.
 
-A schema with a ``block`` ends every row with a number that tells the row's block. What one block is taught moves its
-own θ alone: the *disjoint* models of Li, Chu, Langford and Schapire 2010, algorithm 1. They are what one model over
-all products of block and feature would learn, in B d² numbers instead of (B d)², and O(d²) arithmetic a reward instead
-of O((B d)²). The sums are stacked, so that all that decays, compares or carries sums goes on as it is.
+A schema with a ``block`` ends every row with a number that names the row's block. What one block is taught moves its
+own θ alone: the *disjoint* models of Li, Chu, Langford and Schapire 2010, algorithm 1. They are what one model over all
+products of block and feature would learn, in B d² numbers instead of (B d)², and O(d²) arithmetic a reward instead of
+O((B d)²). The sums are stacked, so that code that decays, compares or carries sums needs no change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,11 @@ from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.ridge import Posterior, Prior, RidgeState
 
 BLOCK_MARKER = 10_000_000
-"""Row b of B blocks ends with B · 10⁷ + b. No feature may exceed 10⁶, so a row tells by itself whether it has a block,
-and nobody on its way from the request to the sums need know."""
+"""Row b of B blocks ends with B · 10⁷ + b.
+
+No feature may exceed 10⁶, so a row shows by itself whether it has a block, and code between the request and the sums
+need not know.
+"""
 
 
 def create_empty_state(x: FloatArray) -> RidgeState:
@@ -29,7 +32,7 @@ def create_empty_state(x: FloatArray) -> RidgeState:
 
 
 def has_block(x: FloatArray) -> bool:
-    """Tell whether a row x belongs to a block."""
+    """Return whether a row x belongs to a block."""
     return bool(x.size and x[-1] >= BLOCK_MARKER)
 
 
@@ -181,7 +184,7 @@ def compute_block_prior(prior: Prior) -> Prior:
 
 
 def to_disjoint_posterior(posterior: Posterior, blocks: int) -> Posterior:
-    """Return what is believed of so many blocks of which none was taught anything: the same of each.
+    """Return the posterior of a number of blocks before any reward: the same for each.
 
     Args:
         posterior: of one of them; where it is of all already, it is returned.

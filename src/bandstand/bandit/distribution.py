@@ -56,7 +56,7 @@ class Distribution:
         return (1.0 - self.floor) * float(self.greedy[index]) + self.floor / len(self.greedy)
 
     def draw(self, u: float) -> Pick:
-        """Pick the candidate that u in [0, 1) stands for.
+        """Pick the candidate into whose share of [0, 1) u falls.
 
         u < floor explores and picks ⌊K·u/floor⌋; otherwise (u − floor)/(1 − floor) goes through the inverse
         cumulative distribution of ``greedy``. A candidate of probability zero is never picked, whatever the rounding.

@@ -1,7 +1,7 @@
 """Eligibility: candidates that a request offers and does not let anybody pick.
 
-They keep their places. A policy decides among the eligible alone, as if the others had not come; each of the others
-then stands in its place with probability 0.
+They keep their places. A policy decides among the eligible candidates alone, as if the others had not been sent; each
+of the others then keeps its position, with probability 0.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ Indices = NDArray[np.intp]
 
 
 def find_eligible(request: Mapping[str, Any]) -> Indices | None:
-    """Find the candidates of a score request that its ``exclude`` leaves; ``None`` where it leaves all.
+    """Find the candidates of a score request that its ``exclude`` leaves; ``None`` if it leaves all.
 
     Raises:
         InvalidRequestError: an excluded id names no candidate, or none is left.

@@ -208,7 +208,7 @@ class Onehot(Encoding):
 
 @dataclass(frozen=True)
 class BlockEncoding(Onehot):
-    """One column that tells which of B blocks of weights a row has: one for each listed value, one for all others.
+    """One column that names which of B blocks of weights a row has: one for each listed value, one for all others.
 
     No encoding of a feature, but what a schema's ``block`` is; see :mod:`bandstand.bandit.disjoint`.
     """
@@ -286,7 +286,7 @@ class Text(Encoding):
 
     @classmethod
     def parse(cls, table: DefinitionTable) -> Self:
-        """Read ``columns``; 64 where it is not given."""
+        """Read ``columns``; 64 if it is not given."""
         if table.read_value("columns") is None:
             return cls(MAX_TEXT_COLUMNS)
         return cls(table.read_integer("columns", minimum=2, maximum=MAX_TEXT_COLUMNS))

@@ -113,7 +113,7 @@ def fit_scale_free_prior(
         ridge_deviation: how far λ may be from the rule's λ₀, as a deviation of its logarithm.
 
     Returns:
-        None where there are no rewards.
+        None if there are no rewards.
     """
     gram, b = sums.gram.sum(axis=0), sums.b.sum(axis=0)
     if not sums.weight > 0.0:

@@ -32,7 +32,7 @@ class Experiment:
     raising an arm's share moves only as many users as that takes.
 
     Attributes:
-        name: tells two experiments with the same arms apart; may be empty.
+        name: distinguishes experiments with the same arms; may be empty.
         arms: at least two policies, all different.
     """
 

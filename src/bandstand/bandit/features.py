@@ -64,9 +64,9 @@ class FeatureSchema:
             definitions later must be left out of it at its default, or every stored hash changes.
         has_intercept: whether the first column is 1 in every row.
         labels: a name for each of the d columns.
-        dimension: d, with the column that tells the block, where there is one: the last.
+        dimension: d, with the column that tells the block, if there is one: the last.
         block_count: how many blocks of weights, 0 where all rows share the same.
-        weight_count: how many weights a row meets: d, or d − 1 where there are blocks.
+        weight_count: how many weights a row meets: d, or d − 1 if there are blocks.
         shape: of all weights: (d,), or (blocks, d − 1).
         weight_labels: a name for each of all weights, block by block.
         context_fields: what it reads from the context, by name.
@@ -159,8 +159,8 @@ class FeatureSchema:
     def encode(self, context: Mapping[str, object], candidates: Sequence[Mapping[str, object]]) -> FloatArray:
         """Encode K candidates' features under one context: x of shape (K, d), C-contiguous and read-only.
 
-        A missing field takes its default. Values are taken as validated against the fields (type, limits, finite);
-        only a column without limits of its own is looked at again.
+        A missing field takes its default. Values are taken to be validated against the fields (type, limits, finite);
+        only a column without limits is checked again.
 
         Raises:
             InvalidRequestError: K·d exceeds 65,536, or |x| exceeds 10⁶ in a column without limits.
@@ -320,7 +320,7 @@ class FeatureSchema:
         return parts
 
     def count_tokens(self) -> TokenCounts | None:
-        """Return how the tokens of an open feature met its columns in this process; None where there is none."""
+        """Return how the tokens of an open feature met its columns in this process; None if there is none."""
         return None if self._open is None else self._open[1].count_tokens()
 
     def _check_cell_count(self, count: int) -> None:
@@ -341,7 +341,7 @@ class FeatureSchema:
 
 
 def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
-    """Return the raw values of one candidate by field: its features, and its ``content`` where none is called so."""
+    """Return the raw values of one candidate by field: its features, and its ``content`` if none is called so."""
     features: Mapping[str, object] = candidate.get("features", _NO_FEATURES)
     if CONTENT in features or CONTENT not in candidate:
         return features

@@ -36,7 +36,7 @@ class Holdout:
         return CONTROL_POLICIES[self.control]
 
     def to_canonical_json(self) -> str:
-        """The holdout as canonical JSON: two of the same are one holdout, which goes on."""
+        """The holdout as canonical JSON: two of the same are one holdout, which continues."""
         return json.dumps({"share": self.share, "control": self.control}, separators=(",", ":"))
 
 

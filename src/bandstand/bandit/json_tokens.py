@@ -87,7 +87,7 @@ def _flatten_other(value: object, path: str, names: list[str], values: list[floa
 
 
 def squash_number(value: float) -> float:
-    """Return v/(1 + |v|), in [−1, 1], of any number, however large; 0 of what is none.
+    """Return v/(1 + |v|), in [−1, 1], for any number, however large; 0 for anything that is not a number.
 
     >>> [squash_number(value) for value in (0, 1, -3.0, 10**400, float("inf"))]
     [0.0, 0.5, -0.75, 1.0, 1.0]

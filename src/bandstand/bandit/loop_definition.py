@@ -15,8 +15,11 @@ DEFAULT_LOOP: Final = "default"
 """The loop of the addresses without a prefix; what nobody has changed of it, the settings say."""
 
 LearningMode = Literal["online", "apprentice", "logging"]
-"""``online``: the policy serves and learns. ``apprentice``: the baseline, which is the first candidate, serves with
-probability 1, and the policy learns in the shadow. ``logging``: the baseline serves, and nothing is taught."""
+"""``online``: the policy serves and learns.
+
+``apprentice``: the baseline, which is the first candidate, serves with probability 1, and the policy learns in the
+shadow. ``logging``: the baseline serves, and nothing is taught.
+"""
 
 ModelScope = Literal["user", "loop"]
 """Whose the models are: each user's own, or one for everybody."""
@@ -33,17 +36,17 @@ _MAX_DAYS: Final = 36_500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopDefinition:
-    """A loop; make one of what somebody wrote with :meth:`parse`.
+    """The definition of a loop; :meth:`parse` reads one.
 
     Attributes:
         name: stands in paths, file names and logs.
         scope: whose the models are; it is for good.
         mode: how it learns.
         policy: the one that un-named requests mean until another is promoted; ``None`` for the service's default.
-        shadow: policies that look on, as the setting ``SHADOW`` has it.
+        shadow: policies that look on, as in the setting ``SHADOW``.
         include: names of the service's policies that this loop has too; ``None`` for all.
-        schemas: feature schemas of its own, by name, as the deployment's file has them.
-        policies: policies of its own, the same.
+        schemas: feature schemas of its own, by name, in the form of the deployment's file.
+        policies: policies of its own, likewise.
         personalizer: what only Personalizer's wire knows of it, as that wire wrote it; and under ``user`` where in the
             context of its calls a user's id stands, names joined by dots.
         rewards: how rewards count.
@@ -120,7 +123,7 @@ class LoopDefinition:
         return replace(self, **{name: getattr(other, name) for name in names})
 
     def to_document(self) -> dict[str, object]:
-        """The table of which :meth:`parse` makes an equal value; what is as it is by default is left out."""
+        """The table of which :meth:`parse` makes an equal value; defaults are left out."""
         document: dict[str, object] = {"scope": self.scope, "mode": self.mode}
         if self.policy is not None:
             document["policy"] = self.policy

@@ -2,7 +2,7 @@
 
 A *memory* gives a reward of age a the weight 2^(−a/half-life), or none where it is from before a day: endless memory, a
 half-life of some days, and memory since a change are three kinds of one thing. Tastes that drift are followed by a
-half-life, tastes that turned round one day by beginning again on that day (change point detection by run length: Adams
+half-life, tastes that were reversed one day by beginning again on that day (change point detection by run length: Adams
 and MacKay 2007, "Bayesian online changepoint detection"; in bandits Mellor and Shapiro 2013).
 
 The score of a memory is the predictive log-likelihood of the rewards, each before it is taught,
@@ -83,7 +83,7 @@ def score_memories(
     """Return the score of each memory, shape (M,); see the module.
 
     Args:
-        histories: the rewards of each user, the oldest first; where there is no time for all, users evenly spread.
+        histories: the rewards of each user, the oldest first; if there is no time for all, users evenly spread.
         prior: what is believed of a user before their first reward, the same under each memory.
         memories: M of them.
         now: seconds since the epoch.
@@ -106,7 +106,7 @@ def choose_memory(memories: Sequence[Memory], scores: FloatArray) -> Memory:
 
 
 def split_blocks(histories: Sequence[Sequence[TaughtReward]]) -> list[list[TaughtReward]]:
-    """Return the rewards of each user's blocks as those of so many users: each has a θ of its own."""
+    """Return the rewards of each user's blocks as if each block were a user: each has a θ of its own."""
     parts: list[list[TaughtReward]] = []
     for history in histories:
         blocks: dict[float, list[TaughtReward]] = {}
@@ -167,7 +167,7 @@ class MemoryTracker:
         """Compare the memories where a day has begun; return whether another one counts from now on.
 
         Args:
-            prior: what is believed of a user before their first reward, of a block where there are some.
+            prior: what is believed of a user before their first reward, of a block if there are some.
             now: seconds since the epoch.
         """
         day, before = int(now // SECONDS_PER_DAY), self._day

@@ -44,8 +44,10 @@ class ParameterLimits(NamedTuple):
 
 
 _PRIOR_PARAMETERS = {"variance": ParameterLimits(1.0, 1e-6, 1e6), "noise": ParameterLimits(1.0, 1e-6, 1e6)}
-"""The standard prior N(0, variance·I) and the noise σ² of a reward. They came later than the first hashes, which do not
-know them: at their defaults they are not in a policy's hash."""
+"""The standard prior N(0, variance·I) and the noise σ² of a reward.
+
+They came later than the first hashes, which do not know them: at their defaults they are not in a policy's hash.
+"""
 
 
 class Policy(ABC):
@@ -59,10 +61,10 @@ class Policy(ABC):
     Attributes:
         hash: 16 hex digits over kind, parameters, options and the schema's hash.
         prior: what it believes of a user it has never met, where no rewards have taught it better.
-        prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None where it believes nothing.
+        prior_kind: how it comes by that: ``auto``, ``standard`` or ``population``; None if it believes nothing.
         learns_prior: whether rewards teach it that; what they taught is kept elsewhere.
         refresh_rewards: new rewards after which that prior is learned again; ``None`` for few at first, then by growth.
-        prior_form: what whoever learns the prior must know of the models.
+        prior_form: what must be known of the models to learn the prior.
         sums_width: the d of a model without blocks whose sums are as many as a user's are here.
         half_life: days in which what a user taught loses half of its weight; 0 for never.
         adapts_memory: whether that follows what its users do (``half_life = "auto"``), and is kept elsewhere.
@@ -117,7 +119,7 @@ class Policy(ABC):
         Args:
             posterior: what is believed of the user; of a schema with blocks, of each block, or the same of all.
             x: the candidates.
-            seed: in [0, 1); a kind that draws draws what this stands for. The draw from the distribution must not
+            seed: in [0, 1); a kind that draws derives its draws from it. The draw from the distribution must not
                 depend on it.
 
         Raises:
@@ -134,8 +136,8 @@ class Policy(ABC):
 
         Args:
             members: their sums.
-            previous: go on from here, for about half a second; without it from nothing and all the way, or of models
-                with blocks for half a minute.
+            previous: continue from here, for about half a second; without it, from the base prior until it converges,
+                or for half a minute with blocks.
             share: of that time.
         """
         blocks = self.schema.block_count

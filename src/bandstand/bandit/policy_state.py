@@ -1,8 +1,8 @@
 """What one policy has learned of one user: ridge sums, counters, and the posterior that follows from the sums.
 
 Of a policy that forgets, the sums decay by half in every half-life: a reward of age a counts 2^(−a/half-life). The age
-is that of the event, to the newest one folded in, so the sums do not depend on when they are read or replayed. What
-decays are the sums alone: under them lies the prior, which a user not heard of for long comes back to.
+is that of the event, to the newest one folded in, so the sums do not depend on when they are read or replayed. Only the
+sums decay; the prior does not, so a user who stays away for long returns to it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _EXACTNESS_RATIO = 1e4
 """How much larger sums may have been than what is left of them, if that is to be exact to 1e-9 of its largest entry."""
 
 _TICKS_PER_HALF_LIFE = 128
-"""How often in a half-life a posterior of decaying sums is made anew; its weights are at most 0.6 % too large."""
+"""How often in a half-life a posterior of decaying sums is made again; its weights are at most 0.6 % too large."""
 
 
 class PolicyState:
@@ -83,8 +83,8 @@ class PolicyState:
 
         Args:
             prior: what was believed before the first reward.
-            now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); where
-                it is not given, they stand as they were at the newest reward.
+            now: seconds since the epoch, to which decaying sums have decayed further (in 128 ticks a half-life); if it
+                is not given, they stand as they were at the newest reward.
         """
         posterior = self.find_posterior(prior, now)
         if posterior is None:
@@ -188,7 +188,7 @@ class PolicyState:
         return self._peak <= _EXACTNESS_RATIO * float(after.gram.max())
 
     def relearn(self, rewards: Iterable[TaughtReward], memory: Memory) -> None:
-        """Fold all rewards again, the oldest first, under another memory; what was counted stays."""
+        """Sum up all rewards again, oldest first, under another memory; counts stay."""
         fresh = PolicyState()
         for taught in rewards:
             fresh.learn(taught.x, taught.reward, taught.weight, taught.ts, *memory)
@@ -220,7 +220,7 @@ class PolicyState:
         return max(self.as_of, now // length * length)
 
     def restart(self, since: float) -> None:
-        """Let go of sums that hold nothing from after ``since``, seconds since the epoch."""
+        """Release sums that hold nothing from after ``since``, seconds since the epoch."""
         if since > max(self.since, self.last_updated or 0.0):
             self.ridge, self.since = None, since
             self._posterior = None

@@ -59,8 +59,8 @@ class PopulationPrior:
     Attributes:
         estimate: the population's (μ, Σ, σ²) itself, see :func:`bandstand.bandit.prior.fit_prior`.
         shared: what is believed of a user who is not among those it was learned from, or is one among many.
-        leave_one_out: of the users it was learned from, where they are fewer than ``LEAVE_ONE_OUT_BELOW``: what the
-            others alone support.
+        leave_one_out: for each user it was learned from, if they are fewer than ``LEAVE_ONE_OUT_BELOW``: the prior from
+            the others alone.
         users: how many it was learned from.
         rewards: how many rewards they had given.
     """
@@ -148,7 +148,7 @@ class PopulationPrior:
 def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> int:
     """Return how many steps of EM for each estimate make :meth:`PopulationPrior.fit` take about half a second.
 
-    For many wide models that is not all the way; every step improves the estimate, and the next refresh goes on.
+    For many wide models that is not all the way; every step improves the estimate, and the next refresh continues.
 
     >>> refresh_steps(50, 8), refresh_steps(2000, 8), refresh_steps(2000, 8, share=0.5)
     (1000, 88, 44)
@@ -209,7 +209,7 @@ def _fit_blocks(
 ) -> tuple[Prior, Prior, Mapping[str, Prior]]:
     """Return the same of models with blocks: each block's users are exchangeable, and the noise is the base's.
 
-    One user has nobody to learn from but the other blocks, and that is the base. Wide models of few users have the base
+    A single user can only learn from the other blocks, and that is the base. Wide models of few users have the base
     too: an estimate for each of them takes too long to make and to keep.
     """
     alone = len(members) == 1
@@ -255,6 +255,6 @@ def _fit_blocks(
 
 
 def _get_block(prior: Prior, block: int, blocks: int) -> Prior | None:
-    """Return one block's prior, where it is one of so many blocks."""
+    """Return one block's prior, if there are several."""
     fits = isinstance(prior, DisjointPrior) and len(prior.blocks) == blocks
     return prior.blocks[block] if fits else None  # type: ignore[attr-defined]  # `fits` says that it has them

@@ -10,7 +10,7 @@ mind: the choice of x given the past says nothing about θ_u that the past does 
 
 Bandits over such a prior: Hong, Kveton, Zaheer and Ghavamzadeh 2022, "Hierarchical Bayesian bandits" (μ unknown, Σ and
 σ² given), and Jiang and Zhu 2025, "Empirical Bayesian multi-bandit learning" (ebmTS, ebmUCB: Σ estimated too). Neither
-estimates as it is done here, so their regret bounds are not claimed.
+estimates in the way used here, so their regret bounds are not claimed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ _LOG_TWO_PI = float(np.log(2.0 * np.pi))
 
 
 class Hyperprior(NamedTuple):
-    """How much the base prior (μ₀, Σ₀, σ₀²) weighs: as so many users, or rewards, that are exactly like it.
+    """The weight of the base prior (μ₀, Σ₀, σ₀²), as a number of users, or rewards, that are exactly like it.
 
     Attributes:
         users: for Σ; the covariance of U users is mixed with Σ₀ as U : users.
@@ -125,7 +125,7 @@ def fit_prior(
         users: the sums, free of any prior.
         base: the hyperprior's centre, and where EM starts.
         start: start here instead, at an earlier estimate.
-        noise: σ², where it is known and only μ and Σ are asked for.
+        noise: σ², if it is known and only μ and Σ are to be estimated.
         hyperprior: how much ``base`` weighs.
         iterations: at most so many steps, and as many for σ² where rr is unknown for some.
         tolerance: what counts as having arrived.

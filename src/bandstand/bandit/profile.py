@@ -99,7 +99,7 @@ class Profile:
         return exact
 
     def apply_parting(self, seq: int, key: StateKey, pulls: int, explores: int, newest: float) -> bool:
-        """Fold that decisions are gone without a trace, of somebody who was one of many; rewards are taken back apart.
+        """Subtract the erased decisions of one of several users who share the model; rewards are taken back separately.
 
         Returns:
             Whether all is as it would be had they never been; where the newest is among them, that is not known.
@@ -120,7 +120,7 @@ class Profile:
         self.seq = seq
 
     def restart(self, key: StateKey, since: float) -> None:
-        """Let go of a policy's sums that hold nothing from after ``since``, seconds since the epoch."""
+        """Release a policy's sums that hold nothing from after ``since``, seconds since the epoch."""
         self.policies[key].restart(since)
 
     def apply_reset(self, seq: int) -> None:

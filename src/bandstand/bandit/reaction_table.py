@@ -20,7 +20,7 @@ _DWELL = "reaction.dwell_ms"
 
 @dataclass(frozen=True, slots=True)
 class DwellStep:
-    """What an action is worth that came before ``below`` milliseconds, and not before the step before this one."""
+    """The reward of an action that came before ``below`` milliseconds, but not within an earlier step."""
 
     reward: float
     below: float = math.inf
@@ -28,7 +28,7 @@ class DwellStep:
 
 @dataclass(frozen=True, slots=True)
 class ReactionTable:
-    """What each action is worth, by how long it took where that matters.
+    """The reward of each action, by its dwell if the table has steps for it.
 
     Attributes:
         name: what it is called, in logs and in the ledger.
@@ -81,7 +81,7 @@ class ReactionTable:
         return {"name": self.name, "version": self.version, "rules": rules}
 
     def compute_reward(self, action: str, dwell_ms: float | None = None) -> float:
-        """Return what a reaction is worth.
+        """Return the reward of a reaction.
 
         Args:
             action: one of the table's.
@@ -111,7 +111,7 @@ class SentReaction:
 
     Attributes:
         action: what the user did.
-        dwell_ms: milliseconds to the action; ``None`` where that was not sent.
+        dwell_ms: milliseconds to the action; ``None`` if that was not sent.
         ts: when it came, seconds since the epoch.
         table: name of the table.
         version: which of its name.

@@ -23,7 +23,7 @@ def compute_capacity(d: int) -> int:
 
 
 def compute_sampling_key(seed: bytes, user_id: str) -> int:
-    """Return the user's place in the order of all users that ``seed`` stands for: 64 bits of keyed BLAKE2b."""
+    """Return the user's rank in the order of all users that ``seed`` defines: 64 bits of keyed BLAKE2b."""
     key = seed if len(seed) <= _KEY_BYTES else hashlib.blake2b(seed).digest()
     return int.from_bytes(
         hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest(), "big"
@@ -57,7 +57,7 @@ class Reservoir:
         return user_id in self._members
 
     def add(self, user_id: str, sums: RidgeState) -> bool:
-        """Take the user's newest sums, if they are in the sample or belong into it; tells whether they do."""
+        """Take the user's newest sums, if they are in the sample or belong into it; returns whether they do."""
         if user_id in self._members:
             self._members[user_id] = sums
             return True
@@ -73,7 +73,7 @@ class Reservoir:
         return True
 
     def remove(self, user_id: str) -> bool:
-        """Forget a user; tells whether they were in the sample. The next one met, whoever it is, takes the place."""
+        """Forget a user; returns whether they were in the sample. The next one met, whoever it is, takes the place."""
         if self._members.pop(user_id, None) is None:
             return False
         self._largest_first = [entry for entry in self._largest_first if entry[1] != user_id]

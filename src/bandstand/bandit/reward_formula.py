@@ -15,7 +15,7 @@ MAX_METRIC: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class MetricTerm:
-    """What one metric m adds: weight · m, with m held to [low, high] first; a side that is ``None`` has no limit."""
+    """What one metric m adds: weight · m, with m clipped to [low, high] first; a side that is ``None`` has no limit."""
 
     name: str
     weight: float = 1.0
@@ -65,7 +65,7 @@ class RewardFormula:
         return cls(tuple(_parse_term(name, entries[name], f"{path}.{name}", faults) for name in sorted(entries)))
 
     def compute(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward that metrics come to; one that did not come adds nothing, nor does one that is unknown.
+        """Return the reward of metrics; a metric that is missing or unknown adds nothing.
 
         >>> RewardFormula((MetricTerm("click"), MetricTerm("revenue", 0.01))).compute({"click": 1, "colour": 3})
         1.0

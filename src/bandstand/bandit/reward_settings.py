@@ -23,7 +23,7 @@ class RewardSettings:
     Attributes:
         window: seconds after the decision in which its rewards count; ``None`` for ever.
         default_reward: taught at the window's end where none came; ``None`` teaches nothing then.
-        aggregation: what several rewards of one decision come to; ``once`` refuses another than the first.
+        aggregation: how several rewards of one decision are combined; ``once`` refuses any but the first.
         minimum: the least that a reward may be, and that is taught.
         maximum: the most.
         formula: makes the reward of metrics; ``None`` makes none.
@@ -40,7 +40,7 @@ class RewardSettings:
 
     @classmethod
     def parse(cls, entries: object, path: str, faults: list[FieldError]) -> Self:
-        """Read a table; faults are noted, and reading goes on.
+        """Read a table; faults are noted, and reading continues.
 
         Args:
             entries: the table.
@@ -84,7 +84,7 @@ class RewardSettings:
         return faults
 
     def to_document(self) -> dict[str, object]:
-        """The table of which :meth:`parse` makes an equal value; what is as it is by default is left out."""
+        """The table of which :meth:`parse` makes an equal value; defaults are left out."""
         given: dict[str, object] = {
             "window": self.window,
             "default_reward": self.default_reward,
@@ -118,7 +118,7 @@ class RewardSettings:
         return min(max(aggregate, self.minimum), self.maximum)
 
     def compute_reward(self, metrics: Mapping[str, float]) -> float:
-        """Return the reward that metrics come to, within the range of rewards.
+        """Return the reward of metrics, clipped to the range of rewards.
 
         Raises:
             InvalidRequestError: there is no formula.
@@ -129,7 +129,7 @@ class RewardSettings:
         return min(max(self.formula.compute(validate_metrics(metrics)), self.minimum), self.maximum)
 
     def compute_reaction_reward(self, action: str, dwell_ms: float | None) -> float:
-        """Return what a reaction is worth, within the range of rewards.
+        """Return the reward of a reaction, clipped to the range of rewards.
 
         Raises:
             InvalidRequestError: as :meth:`ReactionTable.compute_reward`.

@@ -11,7 +11,7 @@ def compute_reaction_reward(action: str, dwell_ms: float | None = None) -> float
 
     Args:
         action: ``dismiss``, ``snooze`` or ``done``.
-        dwell_ms: milliseconds from showing the tip to the action; ``done`` cannot do without.
+        dwell_ms: milliseconds from showing the tip to the action; required for ``done``.
 
     Raises:
         InvalidRequestError: the action is unknown, the dwell is missing, negative or not finite.

@@ -36,7 +36,7 @@ class RidgeState:
     Attributes:
         gram: G = Σ w x xᵀ, shape (d, d), without a ridge, symmetric to the last bit.
         b: Σ w r x, shape (d,).
-        rr: Σ w r², from which noise is estimated; None where it is unknown (imported state).
+        rr: Σ w r², from which noise is estimated; None if it is unknown (imported state).
         weight: Σ w.
         count: how many rewards.
     """
@@ -169,9 +169,9 @@ class Prior:
     factor: FloatArray = field(init=False, repr=False)
     """L with Σ = L Lᵀ, shape (d, d)."""
     ridge: FloatArray | None = field(init=False, repr=False)
-    """σ² Σ⁻¹, shape (d, d), what is added to G; None where Σ is too near to singular."""
+    """σ² Σ⁻¹, shape (d, d), what is added to G; None if Σ is too near to singular."""
     pull: FloatArray = field(init=False, repr=False)
-    """σ² Σ⁻¹ μ, shape (d,), what is added to B; 0 where there is no ridge."""
+    """σ² Σ⁻¹ μ, shape (d,), what is added to B; 0 if there is no ridge."""
     standard_form: bool = field(init=False, repr=False)
     """Whether this is the standard prior, whose posterior needs a little less arithmetic."""
     most: float = field(init=False, repr=False)
@@ -239,7 +239,7 @@ class Prior:
             raise ValueError(f"not a prior: {error}") from error
 
     def to_posterior(self) -> "Posterior":
-        """Return the belief of somebody who has not given a reward: the prior itself."""
+        """Return the belief about a user without rewards: the prior itself."""
         return self.posterior
 
     @classmethod

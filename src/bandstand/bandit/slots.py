@@ -12,14 +12,14 @@ Allowed = Sequence[frozenset[int]]
 
 
 def list_slot_choices(allowed: Allowed, taken: Collection[int]) -> list[int]:
-    """List what the first of the slots may show, ascending: what leaves each of the others something of its own.
+    """List the candidates that the first slot may show, ascending: those that leave a candidate for each other slot.
 
     Args:
         allowed: of the slots that are still to be filled.
         taken: what the slots before them show.
 
     Returns:
-        Places of candidates; none where there is no placement at all.
+        Positions of candidates; empty if there is no placement.
 
     >>> list_slot_choices([frozenset({0, 1}), frozenset({1})], ())
     [0]
@@ -36,7 +36,7 @@ def list_slot_choices(allowed: Allowed, taken: Collection[int]) -> list[int]:
 
 
 def _match_slots(allowed: Allowed) -> list[int] | None:
-    """A candidate for each slot, all different; ``None`` where there are none (Kuhn's augmenting paths)."""
+    """A candidate for each slot, all different; ``None`` if there are none (Kuhn's augmenting paths)."""
     owner: dict[int, int] = {}
     for slot in range(len(allowed)):
         if not _place(slot, allowed, owner, set()):

@@ -34,7 +34,7 @@ _Hashes = npt.NDArray[np.uint64]
 
 
 def fold_text(text: str) -> str:
-    """Return the text as it is compared: compatible forms alike (NFKC), no case, one space between words.
+    """Return the text in the form that is compared: NFKC, without case, one space between words.
 
     >>> fold_text("  ＡＢＣ  Straße")
     'abc strasse'
@@ -43,7 +43,7 @@ def fold_text(text: str) -> str:
 
 
 def hash_text(text: str, columns: int, key: str) -> tuple[float, ...]:
-    """Return so many numbers for a text: signed counts of what it is made of, and in the last one how long it is.
+    """Return ``columns`` numbers for a text: signed counts of its parts, and in the last one its length.
 
     Words and pairs of words are one half, character 3- to 5-grams of the folded text the other; a word is also what
     stands between words (punctuation, emoji), and each character of a writing without spaces. Each half is counted by

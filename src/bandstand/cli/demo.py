@@ -26,15 +26,15 @@ _NO_DATABASE = {"state_url": "", "state_url_file": ""}
 def demo(
     port: Annotated[str | None, typer.Option(metavar="PORT", help="Overrides PORT, whose default is 8000.")] = None,
 ) -> None:
-    """Serve a scratch deployment while simulated people use it, until Ctrl-C; then forget it all.
+    """Serve a scratch deployment while simulated people use it, until Ctrl-C; then delete it all.
 
-    Open /console in a browser: within a minute every page has something to show. Where API_KEYS is set, the people use
-    the key in BANDSTAND_API_KEY, an admin's.
+    Open /console in a browser: within a minute every page has something to show. If API_KEYS is set, the people use the
+    key in BANDSTAND_API_KEY, which must be an admin's.
     """
     people: list[subprocess.Popen[bytes]] = []
 
     def start_people(url: str) -> None:
-        """Let them come when it is this service that answers there, and no other that had the port before."""
+        """Start the simulated people when this service answers, and not another one that had the port before."""
         command = build_python_command("demo-users", "--url", url)
         people.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603 (our own words)
         write_error_line(f"A demonstration: open {url}/console in a browser; Ctrl-C ends it and forgets it all.")

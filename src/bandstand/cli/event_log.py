@@ -20,7 +20,7 @@ from bandstand.store.maintenance.offline import open_read_only
 
 log = typer.Typer(
     name="log",
-    help="Write the decision log down as Parquet files, one a day, and keep them in step with erasures.",
+    help="Write the decision log as Parquet files, one for each day, and keep them in step with erasures.",
     epilog="Both work while a service runs. Parquet needs pyarrow: pip install 'bandstand[parquet]'.",
     no_args_is_help=True,
 )
@@ -28,7 +28,7 @@ log = typer.Typer(
 
 @log.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; it is made where it is not there.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made if it does not exist.")],
     day: Annotated[
         str | None,
         typer.Option(metavar="DATE", help="This day alone, such as 2026-05-01 (UTC).", show_default=False),
@@ -42,9 +42,9 @@ def export(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Write each day that is over and not there yet, and take users who were erased out of those that are.
+    """Write each day that is over and not in the folder yet, and remove erased users from those that are.
 
-    Every file is written whole or not at all, so an export that was cut short goes on where it was.
+    Every file is written whole or not at all, so an export that was cut short continues where it was.
     """
     location = resolve_location(state_dir, loop, or_shared=True)
     with _open_days(location) as reader, show_progress("days") as steps:
@@ -70,9 +70,9 @@ def forget(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take users who were erased since out of exported files; run it over every copy of them.
+    """Remove users who were erased since from exported files; run it over every copy of them.
 
-    The ledger remembers erased users by a keyed hash, and the files name nobody but by it: no id is needed.
+    The ledger remembers erased users by a keyed hash, and the files name users by that hash only, so no id is needed.
     """
     location = resolve_location(state_dir, loop, or_shared=True)
     if not folder.is_dir():

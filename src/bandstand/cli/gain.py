@@ -33,10 +33,10 @@ _TARGETS = {"random": "a random pick", "first": "the caller's first"}
 def report(
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="DAY", help="Of decisions from this day on, in UTC: 2026-01-31.")
+        str | None, typer.Option(metavar="DAY", help="Count decisions from this day on, in UTC: 2026-01-31.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="DAY", help="Of decisions up to this day.")] = None,
-    days: Annotated[int, typer.Option(min=0, help="How many of the newest days to tell one by one.")] = 14,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Count decisions up to this day.")] = None,
+    days: Annotated[int, typer.Option(min=0, help="How many of the newest days to list one by one.")] = 14,
     picks: Annotated[
         int, typer.Option(min=0, max=1000, help="Rows in each table of what gets picked; 0 for none.")
     ] = 10,
@@ -46,7 +46,7 @@ def report(
 ) -> None:
     """Say whether what is served earns more than random, or than the caller's first candidate, would have.
 
-    Beside a running service too, whose sums it reads; they are a second or two behind.
+    It works beside a running service too, and reads the service's sums, which are a second or two behind.
     """
     # Imported here: the other commands need none of it.
     from bandstand.service.gain import build_gain_report  # noqa: PLC0415
@@ -87,7 +87,7 @@ def report(
 
 
 def _show_spans(console: Console, found: "GainReport") -> None:
-    """What was earned beside what would have been, by policy and by day."""
+    """What was earned compared with what would have been, by policy and by day."""
     assert found.all is not None  # noqa: S101 (whoever calls has looked)
     spans = {"all": found.all, **{f"last {name}": each for name, each in found.spans.items()}, **found.policies}
     show_rows(
@@ -148,7 +148,7 @@ def _read_shared(location: StateLocation, definitions: Mapping[str, str], *, has
 def _build_readouts(
     histories: "Mapping[str, tuple[ArmHistory, float]]", experiment: Experiment | None
 ) -> dict[str, "Readout"]:
-    """What the arms of the experiment and of the holdout that run came to."""
+    """What the arms of the running experiment and holdout earned."""
     from bandstand.service.readout import build_readout  # noqa: PLC0415 (as above)
     from bandstand.store.tables.splits import BANDIT_ARM, CONTROL_ARM  # noqa: PLC0415 (as above)
 

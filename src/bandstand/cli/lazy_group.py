@@ -1,4 +1,4 @@
-"""The commands of ``bandstand``, each imported when it is asked for: to start none takes what another one needs."""
+"""The commands of ``bandstand``, each imported when it is used: starting one does not load what another needs."""
 
 import importlib
 from collections.abc import Iterator, MutableMapping

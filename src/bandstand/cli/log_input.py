@@ -25,7 +25,7 @@ class LogInput(NamedTuple):
 
 @contextmanager
 def open_log(source: Path) -> Iterator[LogInput]:
-    """Make a file of standard input where that is what is named; it is removed again afterwards."""
+    """Write standard input to a temporary file, if that is what is named; it is removed afterwards."""
     if source != STANDARD_INPUT:
         yield LogInput(source, str(source))
         return

@@ -24,7 +24,7 @@ population = typer.Typer(
     no_args_is_help=True,
 )
 
-PolicyName = Annotated[str, typer.Option("--policy", metavar="NAME", help="Whose prior.")]
+PolicyName = Annotated[str, typer.Option("--policy", metavar="NAME", help="The policy whose prior is learned.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a file.")]
 _AT_ONCE = "users.zst"
 

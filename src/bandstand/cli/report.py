@@ -1,4 +1,4 @@
-"""What a command tells: a table for a person, one JSON object for a machine, progress on a terminal."""
+"""The output of a command: a table for a person, one JSON object for a machine, progress on a terminal."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,5 +77,5 @@ class ProgressTracker:
         self._bar.advance(self._task)
 
     def update(self, done: int, total: int) -> None:
-        """So many of so many are done."""
+        """Show how many of the steps are done."""
         self._bar.update(self._task, completed=done, total=total)

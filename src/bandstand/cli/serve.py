@@ -199,7 +199,7 @@ def _bind_together(endpoint: _Endpoint) -> socket.socket:
 
 
 def _is_dual(endpoint: _Endpoint) -> bool:
-    """Whether it stands for every address of both families."""
+    """Whether it means every address of both families."""
     return endpoint.address[0] == "::" and socket.has_dualstack_ipv6()
 
 

@@ -10,9 +10,9 @@ from bandstand.config.settings import Settings, get_allowed
 _INTRODUCTION = """\
 # Settings
 
-Each is an environment variable; an empty one counts as unset. `bandstand serve` has flags that come before three of
-them: `--host`, `--port` and `--state-dir`. A wrong one ends start-up with one line that names it, its value and what is
-allowed. This page is the output of `bandstand settings`.
+Each setting is an environment variable; an empty one counts as unset. The flags `--host`, `--port` and `--state-dir` of
+`bandstand serve` override three of them. A wrong value ends start-up with one line that names the setting, its value
+and what is allowed. This page is the output of `bandstand settings`.
 
 | Setting | Default | Allowed | Meaning |
 |---|---|---|---|
@@ -26,8 +26,8 @@ _IN_THE_COMPOSITION = {
 }
 
 _ENV_INTRODUCTION = """\
-# Settings for `docker compose up`: copy this file to .env, and take the # away before what you change. Nothing of it is
-# needed: without a .env the service is open to this machine alone and writes tips from templates.
+# Settings for `docker compose up`: copy this file to .env, and remove the # before each setting that you change. The
+# file is optional: without a .env the service is open to this machine alone and writes tips from templates.
 # This file is the output of `bandstand settings --env`; docs/settings.md says the same at more length.
 
 # Starts the LiteLLM gateway of deploy/litellm.yaml, and has it write the tips; it needs OPENAI_API_KEY.
@@ -37,7 +37,9 @@ _ENV_INTRODUCTION = """\
 
 def print_settings(
     *,
-    env: Annotated[bool, typer.Option("--env", help="As a file .env for a composition, every line a comment.")] = False,
+    env: Annotated[
+        bool, typer.Option("--env", help="Print a .env file for docker compose, all commented out.")
+    ] = False,
 ) -> None:
     """Print every setting with its default, the allowed values and its meaning, as a page of Markdown."""
     typer.echo(render_env_file() if env else render_settings_page(), nl=False)

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 def shown(  # noqa: PLR0913 (the flags of a command)
     *,
-    words: Annotated[str, typer.Option(help="All of them stand in one candidate's content.")] = "",
+    words: Annotated[str, typer.Option(help="All of them must occur in one candidate's content.")] = "",
     candidate: Annotated[str, typer.Option(metavar="ID", help="A candidate's id.")] = "",
     among: Annotated[
-        Literal["picked", "offered"], typer.Option(help="Asked of what was picked, or of all that was offered.")
+        Literal["picked", "offered"], typer.Option(help="Search what was picked, or all that was offered.")
     ] = "picked",
-    user: Annotated[str, typer.Option(metavar="ID", help="Whom it was for.")] = "",
+    user: Annotated[str, typer.Option(metavar="ID", help="The user it was for.")] = "",
     since: Annotated[str, typer.Option(metavar="TIME", help="Decided at that time or later: ISO 8601.")] = "",
     until: Annotated[str, typer.Option(metavar="TIME", help="Decided before that time.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many decisions, newest first.")] = 50,
     before: Annotated[
-        int, typer.Option(min=0, max=LAST_SEQ, help="Where to look on: `next` of an earlier call.")
+        int, typer.Option(min=0, max=LAST_SEQ, help="Where to continue: `next` of an earlier call.")
     ] = LAST_SEQ,
     state_dir: StateDir = None,
     loop: LoopName = None,
@@ -37,7 +37,7 @@ def shown(  # noqa: PLR0913 (the flags of a command)
 ) -> None:
     """Find decisions by words of what they showed, by candidate, user or time, newest first.
 
-    Looks through the whole ledger, where `GET /decisions` looks at 10,000 decisions a call.
+    Looks through the whole ledger, whereas `GET /decisions` looks at 10,000 decisions a call.
     """
     # Imported here: the other commands need none of it.
     from bandstand.service.shown import SearchQuestion, build_matches, parse_question  # noqa: PLC0415

@@ -9,8 +9,9 @@ import sys
 def prepare_streams() -> None:
     """Make the three streams fit for use.
 
-    One that whoever started us has closed is opened on nothing: its number would else go to the next file that is
-    opened, such as the ledger, and what is written to the stream would go there. What a locale cannot show is replaced.
+    A stream that the parent has closed is opened on the null device: otherwise its number would go to the next file
+    that is opened, such as the ledger, and what is written to the stream would go there. What a locale cannot show is
+    replaced.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -33,7 +34,7 @@ def write_error_line(text: str) -> None:
 
 
 def close_streams() -> None:
-    """Give up what a full or closed stream has not taken, so that the interpreter does not fail over it at its end."""
+    """Discard what a full or closed stream has not taken, so that the interpreter does not fail over it at its end."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

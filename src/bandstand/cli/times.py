@@ -10,7 +10,7 @@ def parse_time(flag: str, text: str) -> datetime:
     """Read a time as the wire takes it: ISO 8601, or seconds or milliseconds since 1970; without a zone it is UTC.
 
     Raises:
-        InvalidRequestError: it is none; names the flag.
+        InvalidRequestError: it is no time; names the flag.
 
     >>> parse_time("since", "2026-01-31").isoformat()
     '2026-01-31T00:00:00+00:00'

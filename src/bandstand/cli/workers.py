@@ -34,7 +34,7 @@ class _Worker:
     Attributes:
         number: its place, from 0.
         started: what it writes to once it takes requests; ``None`` when it has.
-        failures: of those before it in its place, how many ended soon, one after the other.
+        failures: how many of its predecessors ended soon, one after the other.
         since: when it took requests, in monotonic seconds.
     """
 
@@ -138,7 +138,7 @@ class WorkerGroup:
     # ── all of them ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _wait(self) -> None:
-        """Wait until something happens, and see to it."""
+        """Wait until something happens, and handle it."""
         caught = self._signals.descriptor
         due = min((at for at, _ in self._due.values()), default=None)
         seconds = None if due is None else max(0.0, due - time.monotonic())
@@ -191,7 +191,7 @@ class _Signals:
         self.give_back()
 
     def give_back(self) -> None:
-        """Let signals do what they did before; again does nothing."""
+        """Let signals do what they did before; idempotent."""
         if self._sender < 0:
             return
         signal.set_wakeup_fd(-1)

@@ -105,12 +105,13 @@ class AccessSettings(BaseModel):
         default=(),
     )
     read_content: bool = make_setting(
-        "Let keys of the role `read` see contents, raw features and what quotes users' words; off, only `admin` does.",
+        "Let keys of the role `read` see contents, raw features and what quotes users' words; if off, only `admin` "
+        "keys do.",
         SWITCH,
         default=True,
     )
     allow_open: bool = make_setting(
-        "Serve a network without API keys; only where something in front decides who may call.", SWITCH, default=False
+        "Serve a network without API keys; only if something in front decides who may call.", SWITCH, default=False
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_hosts)] = make_setting(
         "Names other than loopback that a request's `Host` may carry while there are no API keys; `*` is any.",

@@ -76,7 +76,7 @@ def read_shipped_tables() -> dict[str, Any]:
 
 
 def read_deployment_tables(settings: Settings) -> dict[str, Any]:
-    """Read the tables of the deployment's own file; none where there is no file.
+    """Read the tables of the deployment's own file; none if there is no file.
 
     Raises:
         ConfigurationError: it cannot be read.

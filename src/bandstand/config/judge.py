@@ -65,14 +65,14 @@ class JudgeSettings(BaseModel):
         le=3600,
     )
     judge_tries: int = make_setting(
-        "Calls made of the LLM for one question at most, the first included.",
+        "Most calls of the LLM for one question, the first included.",
         "a whole number from 1 to 10",
         default=3,
         ge=1,
         le=10,
     )
     judge_base_delay_s: float = make_setting(
-        "Seconds before the second of these calls; before each further one twice as many, and up to half more.",
+        "Seconds before the second of these calls; each further wait is twice as long, plus up to half at random.",
         "a number from 0 to 60",
         default=1.0,
         ge=0,
@@ -86,14 +86,14 @@ class JudgeSettings(BaseModel):
         le=3600,
     )
     judge_max_tokens: int = make_setting(
-        "Tokens that the LLM may write for a verdict, its thinking included; four times as many where that is too few.",
+        "Tokens that the LLM may write for a verdict, its thinking included; four times as many if that is too few.",
         "a whole number from 16 to 100000",
         default=2048,
         ge=16,
         le=100_000,
     )
     judge_cache: bool = make_setting(
-        "Whether the LLM is asked about the same turn, under the same prompt and labels, only once.",
+        "Whether the LLM is asked only once about the same turn under the same prompt and labels.",
         SWITCH,
         default=True,
     )
@@ -135,13 +135,13 @@ class JudgeSettings(BaseModel):
         default=None,
     )
     judge_max_updates_per_user_hour: int = make_setting(
-        "Turns of one user that may teach within an hour; the verdicts of more are kept and teach nothing.",
+        "Turns of one user that may teach within an hour; further verdicts are kept and teach nothing.",
         "a whole number from 0",
         default=60,
         ge=0,
     )
     turn_retention_days: int = make_setting(
-        "Days that the words of turns stay, and what quotes them; 0 keeps them for ever. Verdicts stay.",
+        "Days that the words of turns, and whatever quotes them, stay; 0 keeps them for ever. Verdicts stay.",
         "a whole number from 0 to 36500",
         default=30,
         ge=0,

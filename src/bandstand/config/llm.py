@@ -16,7 +16,7 @@ class ProviderKeySettings(BaseModel):
         default=None,
     )
     anthropic_base_url: Annotated[str, BeforeValidator(validate_url)] = make_setting(
-        "Where the Anthropic API is asked: for the judge where `JUDGE_URL` is unset, and for `simulate --judge llm`.",
+        "Where the Anthropic API is: for the judge if `JUDGE_URL` is unset, and for `simulate --judge llm`.",
         "an http or https URL without credentials",
         default="https://api.anthropic.com",
     )

@@ -44,7 +44,7 @@ def load_default_loop(settings: Settings) -> LoopDefinition:
 
 
 def load_loops(settings: Settings) -> dict[str, LoopDefinition]:
-    """Read the loops of the deployment's file, each with its policies and schemas; none where there is no file.
+    """Read the loops of the deployment's file, each with its policies and schemas; none if there is no file.
 
     What the file does not say of the default one, the settings do.
 

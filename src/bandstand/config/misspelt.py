@@ -21,7 +21,7 @@ class Misspelling(NamedTuple):
 
 
 def find_misspelt_settings(variables: Iterable[str] = os.environ) -> list[Misspelling]:
-    """Find what would else be passed over without a word: names that differ by a letter or two.
+    """Find what would else be skipped without a word: names that differ by a letter or two.
 
     >>> find_misspelt_settings(["JUDGE_MDOEL", "judge_tua", "API_KEY", "BANDSTAND_STATE_DIR"])[0]
     Misspelling(variable='JUDGE_MDOEL', setting='JUDGE_MODEL')

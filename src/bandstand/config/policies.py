@@ -34,8 +34,7 @@ class PolicySettings(BaseModel):
         default=None,
     )
     holdout: float | None = make_setting(
-        "The share of the users, always the same ones, whom a control serves in place of the bandit, for an "
-        "honest comparison.",
+        "Share of the users, always the same ones, that a control serves instead of the bandit, for a fair comparison.",
         "a number above 0 and below 1",
         default=None,
         gt=0.0,
@@ -74,7 +73,7 @@ class RewardCountSettings(BaseModel):
         default=None,
     )
     reward_aggregation: Literal["once", "first", "last", "sum", "mean", "median", "min", "max"] | None = make_setting(
-        "What several rewards of one decision come to; unset or `once`, another than the first is refused.",
+        "How several rewards of one decision are combined; unset or `once`, any but the first is refused.",
         "once, first, last, sum, mean, median, min or max",
         default=None,
     )
@@ -84,8 +83,8 @@ class LearningSettings(BaseModel):
     """How policies learn from all users together."""
 
     prior_refresh_rewards: int | None = make_setting(
-        "Rewards after which what a policy believes of users is learned again, and 5 % of those it knows; unset, 200, "
-        'and under `prior = "auto"` 4, then 15 %. It takes at most 2 % of a core.',
+        "New rewards after which a policy's population prior is learned again, if they are at least 5 % of those it "
+        'knows; unset, 200, and under `prior = "auto"` the first, then 15 % more. It takes at most 2 % of a core.',
         "a whole number from 1",
         default=None,
         ge=1,

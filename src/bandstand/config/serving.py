@@ -29,7 +29,7 @@ class AddressSettings(BaseModel):
         "Port to listen on; 0 takes any free one.", "a whole number from 0 to 65535", default=8000, ge=0, le=65_535
     )
     root_path: Annotated[str, BeforeValidator(_parse_root_path)] = make_setting(
-        "The path under which a proxy shows the service, whether it cuts it off or not. A proxy that sends "
+        "Path under which a proxy shows the service, whether the proxy strips it or not. A proxy that sends "
         "`X-Forwarded-Prefix` needs none.",
         "a path such as /bandit, of letters, digits and . _ ~ -",
         default="",

@@ -21,7 +21,7 @@ class _Rate:
         total: of a stretch, the sum that is divided.
         count: by what.
         unit: of ``count``, for people.
-        deviation: of one term, from the mean; ``None`` where it is not known.
+        deviation: of one term, from the mean; ``None`` if it is not known.
     """
 
     total: Callable[[PolicyActivity], float]

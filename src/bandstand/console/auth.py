@@ -124,7 +124,7 @@ def get_form(request: Request) -> Form:
 
 
 def resolve_target(target: str) -> str:
-    """The page of ours that somebody wanted before they had to log in; the first page where it is none of ours."""
+    """The console page that was requested before the log-in; the first page if it is not one of the console's."""
     inside = target == "/console" or target.startswith(("/console/", "/console?"))
     return target if inside and target.isprintable() and "\\" not in target else "/console"
 

@@ -19,7 +19,7 @@ class DayMark:
 
     Attributes:
         day: in UTC.
-        label: in a word or two, for a figure; empty for what is too frequent to have a line of its own there.
+        label: in a word or two, for a figure; empty for changes that are too frequent to mark there.
         words: what happened.
     """
 

@@ -1,4 +1,4 @@
-"""The receipt of a decision: what was shown and why, what came of it, and what that moved; as a page and as JSON."""
+"""The receipt of a decision: what was shown and why, its reward, and what that changed; as a page and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The pages of evaluations: asked for, watched, read."""
+"""The pages of evaluations: request, follow, read."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

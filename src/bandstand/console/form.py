@@ -16,7 +16,7 @@ _TYPE = "application/x-www-form-urlencoded"
 Form = Mapping[str, list[str]]
 
 Cursor = Annotated[int | None, Query(ge=0, le=LAST_SEQ)]
-"""Where in an address a page goes on: a number that a ledger can hold."""
+"""Where in an address a page continues: a number that a ledger can hold."""
 
 
 async def read_form(request: Request) -> Form:

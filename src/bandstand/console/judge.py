@@ -1,4 +1,4 @@
-"""The pages of the judge: what turns came to, what a person makes of one, and what judging costs."""
+"""The pages of the judge: what became of turns, corrections by people, and what judging costs."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse

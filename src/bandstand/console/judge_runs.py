@@ -112,7 +112,7 @@ def _build_views(newest_first: Sequence[RunRecord], made_at: float) -> Iterator[
 
 
 def _format_findings(plan: JudgeRunPlan, report: Mapping[str, Any]) -> Iterator[str]:
-    """What was learned, and what it is worth on labels that it was not learned from."""
+    """What was learned, and how good it is on labels that it was not learned from."""
     if report["skipped"]:
         yield f"{report['skipped']:,} of the labels were left out: they contradict others, or their label is gone."
     if plan.kind == "train":

@@ -1,4 +1,4 @@
-"""The page of a launch: as steps with what each waits for, and hold, go on, roll back."""
+"""The page of a launch: as steps with what each waits for, and hold, continue, roll back."""
 
 import math
 from itertools import zip_longest
@@ -86,7 +86,7 @@ def add_launch_routes(routes: APIRouter, pages: Pages, deployment: ServiceContex
 
 
 def _find_obstacle(deployment: ServiceContext, policy: str) -> str | None:
-    """Why a policy cannot be launched now, and what helps; ``None`` where it can."""
+    """Why a policy cannot be launched now, and what helps; ``None`` if it can."""
     if deployment.pinned_by is not None:
         return (
             f"The setting {deployment.pinned_by} says which policy serves whom, and a launch would not be heard. Start"
@@ -109,7 +109,7 @@ async def _load_means(deployment: ServiceContext) -> dict[str, float]:
 
 
 def _parse_plan(form: Form) -> dict[str, Any]:
-    """The request that a filled form stands for.
+    """The request from a filled form.
 
     Raises:
         ValueError: a field holds what cannot be; its message is for a person.
@@ -127,7 +127,7 @@ def _parse_plan(form: Form) -> dict[str, Any]:
         if metric in guardrails:
             raise ValueError(f"{metric} has two bounds")
         if not metric and bound:
-            raise ValueError("a bound stands without the metric that it is of")
+            raise ValueError("a bound is given without its metric")
         if len(metric) > _MAX_NAME:
             raise ValueError(f"a metric's name has at most {_MAX_NAME} characters")
         if metric:

@@ -1,4 +1,4 @@
-"""The first page: how much is decided, what comes of it, and whether the loop is sound."""
+"""The first page: how much is decided, what it earns, and whether the loop is sound."""
 
 import asyncio
 from collections.abc import Sequence

@@ -120,7 +120,7 @@ def format_capped_count(number: int) -> str:
 
 
 def format_decimal(number: float | None, digits: int = 3) -> str:
-    """A number with so many decimals, and a minus that is as wide as a plus."""
+    """A number with a given number of decimals, and a minus that is as wide as a plus."""
     return _PLACEHOLDER if number is None else f"{number:.{digits}f}".replace("-", _MINUS)
 
 

@@ -1,4 +1,4 @@
-"""The pages of prompts: which are in service, what each version came to, and their texts."""
+"""The pages of prompts: which are in service, what each version earned, and their texts."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse

@@ -22,7 +22,7 @@ class OperationDoc(NamedTuple):
 
     Attributes:
         parameters: name, place (path, query or header) and description of each.
-        example: a body that it takes, as JSON text; ``None`` where it takes none.
+        example: a body that it takes, as JSON text; ``None`` if it takes none.
         answers: status and description of each.
     """
 
@@ -42,7 +42,10 @@ def add_reference_routes(
     sessions: Sessions,
     authorize_reader: AuthorizeReader,
 ) -> None:
-    """Add the page, for whoever may read the OpenAPI document: by a key in a header, or logged in at the console."""
+    """Add the page, for callers that may read the OpenAPI document.
+
+    With a key in a header, or logged in at the console.
+    """
 
     def render(request: Request, visit: Visit | None, document_link: str) -> Response:
         document = request.app.openapi()

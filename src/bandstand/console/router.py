@@ -122,7 +122,7 @@ def build_console_router(
 def _add_entrance_route(routes: APIRouter) -> None:
     @routes.get("/")
     async def show_console(request: Request) -> Response:
-        """Whoever opens the bare address in a browser is at the console."""
+        """Redirect the bare address to the console."""
         set_prefix(request.state.prefix)
         return RedirectResponse(build_link(""), 303)
 

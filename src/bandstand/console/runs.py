@@ -38,7 +38,7 @@ class RunView:
 
 
 def build_view(run: RunRecord) -> RunView:
-    """A run as its row tells."""
+    """A run, as the page shows it, from its row."""
     return RunView(
         id=run.id,
         state=run.state,

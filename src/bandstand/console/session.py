@@ -61,7 +61,7 @@ class Visit:
         client: the name that events they cause are given: that of their key.
         token: what their forms carry.
         person: what they said they are called; empty where they did not.
-        keyed: whether they gave a key; else there is none to give, and nothing to log out of.
+        keyed: whether a key was given; if not, no keys are configured, and there is no log-out.
     """
 
     client: str
@@ -109,7 +109,7 @@ class Sessions:
         return bool(self._keys)
 
     def login(self, secret: str, person: str = "") -> str | None:
-        """The cookie for the admin key of that secret, in the hand of that person; None where there is none."""
+        """The cookie for the admin key of that secret, in the hand of that person; None if there is none."""
         digest = hashlib.sha256(secret.encode()).digest()
         found = None
         for key in self._keys:  # all of them, whichever matches: the time tells nothing
@@ -123,7 +123,7 @@ class Sessions:
         return f"{visit}.{self._sign('visit', visit, found.digest)}"
 
     def find_visit(self, cookie: str | None) -> Visit | None:
-        """Who comes with that cookie; None where they must log in."""
+        """Who comes with that cookie; None if they must log in."""
         if not self._keys:
             return Visit(ANONYMOUS, self._sign("form", ANONYMOUS), keyed=False)
         key, visit = self._verify_cookie(cookie or "")

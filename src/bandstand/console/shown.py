@@ -1,4 +1,4 @@
-"""The page of what was shown: what gets picked and what comes of it, and a search by words, candidate and user."""
+"""The page of what was shown: what gets picked and what it earns, and a search by words, candidate and user."""
 
 from collections.abc import Mapping
 

@@ -10,13 +10,13 @@ MAX_WAIT_S = 0.1
 
 
 class Patience:
-    """Waits a moment; what takes longer goes on, and whoever asks next finds it done."""
+    """Waits a moment for some work; if it takes longer, it continues, and the next request finds it done."""
 
     def __init__(self) -> None:
         self._going_on = set[asyncio.Task[Any]]()
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work returns or raises; ``None`` where it takes longer."""
+        """What the work returns or raises; ``None`` if it takes longer."""
         task = asyncio.create_task(work)
         done, _ = await asyncio.wait([task], timeout=MAX_WAIT_S)
         if done:
@@ -26,7 +26,7 @@ class Patience:
         return None
 
     def _handle_done(self, task: asyncio.Task[Any]) -> None:
-        """Take note of how it ended; whoever asks next is told by the work itself."""
+        """Record how it ended; the next request gets the result or the error from the work itself."""
         self._going_on.discard(task)
         if not task.cancelled():
             task.exception()

@@ -1,4 +1,4 @@
-"""Evaluations that a service makes beside its serving; the child is ``bandstand evaluate-run RUN``."""
+"""Evaluations that a service runs in the background; the child is ``bandstand evaluate-run RUN``."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ def build_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def build_estimates_figure(report: Mapping[str, Any]) -> Figure:
-    """Draw every estimate of every policy beside what the log earned."""
+    """Draw every estimate of every policy, and what the log earned."""
     traces = []
     for colour, policy in _assign_colours(report):
         known = [each for each in policy["estimates"] if each["value"] is not None]

@@ -33,7 +33,7 @@ def render_report(report: Mapping[str, Any]) -> str:
 
 
 def format_summary(report: Mapping[str, Any]) -> dict[str, str]:
-    """Say in words what the log holds and what was asked of it."""
+    """Say in words what the log holds and what was evaluated."""
     log = report["log"]
     summary = {
         "log": report["source"],

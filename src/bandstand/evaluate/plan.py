@@ -1,4 +1,4 @@
-"""What a service is asked to evaluate, as it waits for its turn."""
+"""The request for an evaluation, as it waits in a service."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class EvaluationPlan:
         interval: how intervals are made.
         frozen: whether the policies stay as they were at ``since``.
         definitions: policies that are made for this evaluation alone, by name, as a configuration file has them.
-        note: what whoever asked wants to find with it again.
+        note: a note by which the caller finds it again.
         window_s: length of the windows of time that sums are wanted of; None for none.
         importance_of: the policy of which it is wanted what each feature adds; None for none.
     """
@@ -48,7 +48,7 @@ class EvaluationPlan:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], catalogue: Catalogue) -> "EvaluationPlan":
-        """Read what was asked, whose fields are of the right types.
+        """Read a request whose fields have the right types.
 
         Raises:
             UnknownPolicyError: a policy is not configured.

@@ -36,7 +36,7 @@ class PolicyResult(NamedTuple):
     Attributes:
         policy: its name.
         training: in what state it was evaluated, in a few words.
-        rewards: how many taught it before its last decision; None where it was not ours to teach.
+        rewards: how many taught it before its last decision; None if it was not ours to teach.
         result: what the log says.
     """
 
@@ -57,10 +57,10 @@ def build_report(
 
     Args:
         source: where the log is.
-        spec: what was asked.
+        spec: the question.
         results: at least one.
         summary: what the log holds besides, if it is one of decisions.
-        importance: what each feature adds, where that was asked for.
+        importance: what each feature adds, if that was requested.
     """
     rare: dict[str, Any] = {} if importance is None else {"importance": [list(each) for each in importance]}
     if spec.window_s is not None:

@@ -1,4 +1,4 @@
-"""What is asked of a log, and how the answer is got from rows or from decisions."""
+"""The question asked of a log, and how it is answered from rows or from decisions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -56,7 +56,7 @@ class EvaluationSpec:
         )
 
     def count_rows(self, decisions: int, rewarded: int) -> int:
-        """How many decisions of some count, of which so many got a reward."""
+        """Describe how many decisions there are, and how many of them have a reward."""
         return rewarded if self.missing_reward is None else decisions
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def evaluate_row_parts(spec: EvaluationSpec, path: Path, columns: Columns | None
 
 @contextmanager
 def run_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Run tasks in processes of their own; those that have not begun are let go of where one fails.
+    """Run tasks in processes of their own; if one fails, those that have not begun are dropped.
 
     Raises:
         EvaluationError: one was killed.

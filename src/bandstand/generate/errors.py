@@ -10,7 +10,7 @@ class GatewayError(BandstandError):
 
 
 class NotJsonError(GatewayError):
-    """What the model wrote is still not the JSON that was asked for, after every corrective try."""
+    """The model's reply is still not the requested JSON, after every corrective try."""
 
     code = "gateway-not-json"
 

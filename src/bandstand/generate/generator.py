@@ -77,7 +77,7 @@ class TipGenerator:
         Cancelling it cancels the call under way.
 
         Raises:
-            OverloadedError: too many requests are under way; nothing was asked.
+            OverloadedError: too many requests are under way; the model was not called.
             GatewayError: the gateway answered an error, or the model declined.
             NotJsonError: the last of three answers still was not tips.
             GatewayUnreachableError: the gateway cannot be reached, or the deadline passed.
@@ -142,7 +142,7 @@ class TipGenerator:
 
 
 def _find_task(tip: GeneratedTip, tasks: Sequence[Mapping[str, object]], places: Mapping[str, int]) -> GeneratedTip:
-    """Say which task a tip is about: the one it was told to be, else the only one whose title it names."""
+    """Find the task that a tip is about: the one that its ``task_id`` names, else the only one whose title it names."""
     if tip.source_id is not None:
         place = places[tip.source_id]
         own = task_id(tasks[place])

@@ -162,7 +162,7 @@ def _parse_draft(item: object, position: int) -> _Draft:
 
 
 def _clean_id(value: str | int | None) -> str:
-    """The model's id, or "" where there is none that ``/score`` would take."""
+    """The model's id, or "" if there is none that ``/score`` would take."""
     tip_id = "" if value is None else str(value).strip()
     return tip_id if len(tip_id) <= MAX_ID_CHARS and tip_id.isprintable() else ""
 
@@ -172,7 +172,7 @@ def _clean_text(text: str) -> str:
 
 
 def _make_unique(ids: Sequence[str]) -> list[str]:
-    """Fill in ``tip-{i}`` (i from 1) where an id is missing, and tell repeated ones apart: the first keeps its id."""
+    """Fill in ``tip-{i}`` (i from 1) if an id is missing, and make repeated ones different: the first keeps its id."""
     taken = set(ids)
     seen: set[str] = set()
     unique: list[str] = []

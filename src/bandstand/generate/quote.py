@@ -37,7 +37,7 @@ class QuotedTasks(NamedTuple):
     """Tasks as a prompt may quote them.
 
     Attributes:
-        text: the fenced tasks, one JSON object a line; an empty fence where there are none.
+        text: the fenced tasks, one JSON object a line; an empty fence if there are none.
         left_out: how many tasks did not fit.
         places: by the id that each of those that did is quoted with, where it stands among all. A task has its own id
             there, or, where that is missing, another's too, or unfit to be quoted, one that is made up.
@@ -49,7 +49,7 @@ class QuotedTasks(NamedTuple):
 
 
 def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = MAX_TASKS_CHARS) -> QuotedTasks:
-    """Quote as many tasks as fit into so many characters, at most 200, in the caller's order.
+    """Quote as many tasks as fit into a number of characters, at most 200, in the caller's order.
 
     The least urgent are left out first, and among equals the oldest.
 
@@ -72,7 +72,7 @@ def quote_tasks(raw: Sequence[Mapping[str, object]], characters: int = MAX_TASKS
 
 
 def quote_extra(extra: Mapping[str, object], characters: int = MAX_EXTRA_CHARS) -> str:
-    """Quote a request's ``extra`` object, cut to about so many characters; "" where it is empty."""
+    """Quote a request's ``extra`` object, cut to about a number of characters; "" if it is empty."""
     return wrap_in_fence("extra", [_to_json(copy_bounded(extra, characters))]) if extra else ""
 
 
@@ -91,12 +91,12 @@ def strip_hidden(text: str) -> str:
 
 
 def truncate_end(text: str, characters: int) -> str:
-    """The text's head, ended by an ellipsis where it was longer than so many characters."""
+    """The head of a text, with an ellipsis at its end if it is longer than a number of characters."""
     return text if len(text) <= characters else text[: max(characters - 1, 0)] + "…"
 
 
 def copy_bounded(value: object, characters: int) -> object:
-    """A copy of a JSON value that holds about so many characters at most; what does not fit is left out."""
+    """A copy of a JSON value with at most about a number of characters; what does not fit is left out."""
     return _Copier(characters).copy(value, 0)
 
 

@@ -13,14 +13,14 @@ BASELINE = "v1"
 
 
 class SelectedPrompt(NamedTuple):
-    """A prompt, and the probability with which it was drawn; None where the request named it."""
+    """A prompt, and the probability with which it was drawn; None if the request named it."""
 
     prompt: Prompt
     propensity: float | None
 
 
 def default_versions(setting: str, library: PromptLibrary, name: str = GENERATE) -> tuple[str, ...]:
-    """The versions that ``DEFAULT_PROMPT_VERSION`` stands for: empty is ``v1``, else one, or several with commas.
+    """The versions that ``DEFAULT_PROMPT_VERSION`` names: ``v1`` if it is empty, else one, or several with commas.
 
     Raises:
         ConfigurationError: a version is not in the library.

@@ -30,9 +30,9 @@ class Task:
         title: what is to be done (``title``, ``content`` or ``name``), or "".
         description: more about it (``description`` or ``notes``), or "".
         due: when it is due, in the product's words (``due``, ``due_at`` or ``due_date``), or "".
-        priority: 1 (low) to 4 (urgent), or None; in every order None stands for 1.
+        priority: 1 (low) to 4 (urgent), or None, which sorts as 1.
         is_overdue: whether it is known to be late.
-        age_days: days since it was made (``task_age_days``), at least 0, or None; in every order None stands for 0.
+        age_days: days since it was made (``task_age_days``), at least 0, or None, which sorts as 0.
         extra: everything else, as it came.
     """
 
@@ -67,7 +67,7 @@ def read_task(raw: Mapping[str, object]) -> Task:
 
 
 def task_id(raw: Mapping[str, object]) -> str | None:
-    """A task's id as a text; None where it has none, or one of another type."""
+    """A task's id as a text; None if it has none, or one of another type."""
     value = to_integer(raw.get("id"))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_ID:
         return str(value)

@@ -16,11 +16,11 @@ _HIGH_PRIORITIES = (3, 4)
 class TemplateTipGenerator:
     """One tip a task: overdue first, then by priority, then the longest waiting.
 
-    Tasks without a title are passed over.
+    Tasks without a title are skipped.
     """
 
     def generate(self, request: TipRequest) -> Generation:
-        """Write at most ``request.n`` tips; fewer where there are fewer tasks."""
+        """Write at most ``request.n`` tips; fewer if there are fewer tasks."""
         tasks = select_most_urgent(request.tasks)
         titled = [(place, task) for place, task in tasks if _get_title(task)]
         chosen = sorted(titled, key=lambda each: _get_sort_key(each[1]))[: request.n]

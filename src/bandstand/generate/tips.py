@@ -1,4 +1,4 @@
-"""The nouns of generating: what is asked for, one tip, and what came of it."""
+"""The values of generating: the request, one tip, and the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class GeneratedTip:
         rationale: why, or None.
         source: what wrote it.
         source_id: the id of the task it is about, as the request has it, where that is known and it has one.
-        task: where the task it is about stands among the request's, from 0; None where that is not known.
+        task: where the task it is about stands among the request's, from 0; None if that is not known.
     """
 
     id: str
@@ -49,11 +49,11 @@ class GeneratedTip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What one request came to.
+    """The result of one request.
 
     Attributes:
-        tips: at most as many as were asked for.
-        requested: how many were asked for.
+        tips: at most as many as requested.
+        requested: how many were wanted.
         model: what wrote them, as the gateway names it.
         prompt_version: the prompt used; ``template`` where none was.
         prompt_digest: its content's SHA-256, or "" where no prompt was used.
@@ -75,5 +75,5 @@ class Generation:
 
     @property
     def missing(self) -> int:
-        """How many tips fewer than asked for."""
+        """How many of the requested tips are missing."""
         return self.requested - len(self.tips)

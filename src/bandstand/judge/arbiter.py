@@ -1,4 +1,4 @@
-"""The arbiter: whether an LLM's opinion is worth its price, and what is decided without it. Contract A7.
+"""The arbiter: whether to ask an LLM, and what is decided without it. Contract A7.
 
 It compares what a rule says with what a semantic search or text model says of the same message; it knows nothing of
 where the two come from, so it serves intents of any kind.
@@ -60,7 +60,7 @@ class ArbiterSettings:
     Attributes:
         llm_judge_enabled: whether the LLM may be asked at all.
         conflict_threshold: rule and semantic search disagree at scores closer than this.
-        min_trigger_threshold: below this nothing is worth asking about.
+        min_trigger_threshold: below this score the LLM is never asked.
         gray_zone_threshold: below this the best score is not good enough alone.
         multi_intent_threshold: the two best candidates are closer than this.
         llm_judge_timeout_ms: the deadline.
@@ -102,14 +102,14 @@ class Arbitration:
     """What was decided.
 
     Attributes:
-        intent_id: the intent; None where nothing could be decided.
+        intent_id: the intent; None if nothing could be decided.
         intent_name: its name.
         score: how sure, in [0, 1].
         reasoning: one line for people; never the text of an exception.
         duration_ms: what the LLM took.
         tokens_used: what the LLM read and wrote.
         triggered: whether the LLM was asked.
-        trigger_reason: why; empty where it was not worth it.
+        trigger_reason: why; empty if it was not.
     """
 
     intent_id: str | None
@@ -160,7 +160,7 @@ def should_trigger(
 
 
 def merge_candidates(rule: RuleSignal | None, semantic: Sequence[IntentCandidate]) -> list[IntentCandidate]:
-    """Return every intent that may be chosen: the rule's first, where it is none of the semantic candidates.
+    """Return every intent that may be chosen: the rule's first, if it is not among the semantic candidates.
 
     Args:
         rule: what the rules say, if anything.
@@ -174,7 +174,9 @@ def merge_candidates(rule: RuleSignal | None, semantic: Sequence[IntentCandidate
 def not_triggered(
     rule: RuleSignal | None, semantic: Sequence[IntentCandidate], reason: TriggerReason = ""
 ) -> Arbitration:
-    """Decide without the LLM: the intent with the higher score, the rule's where they are equal; none if there is none.
+    """Decide without the LLM: the intent with the higher score, the rule's if they are equal.
+
+    None if there is no candidate.
 
     Args:
         rule: what the rules say, if anything.
@@ -228,7 +230,7 @@ def decided(
 
 
 def undecided(reason: TriggerReason, why: str, duration_ms: float, tokens_used: int = 0) -> Arbitration:
-    """Return the outcome of an LLM that failed: no intent, score 0, and the service goes on.
+    """Return the outcome of an LLM that failed: no intent, score 0, and the service continues.
 
     Args:
         reason: why it was asked.

@@ -1,4 +1,4 @@
-"""What a deployment has taught the judge: weights from its own labels, and calibrations, as files beside its ledger.
+"""What a deployment has trained: weights from its own labels, and calibrations, as files beside its ledger.
 
 They are in the folder ``judge`` of the state directory, and used where they are there: ``TAXONOMY.npz`` in place of the
 shipped weights, ``calibration.json`` at the gate. Both name their version, and are refused where they were damaged.
@@ -29,7 +29,7 @@ def get_calibration_path(state_dir: Path) -> Path:
 
 
 def read_weights(state_dir: Path, taxonomy: Taxonomy) -> Weights | None:
-    """Read the weights that a deployment trained for a taxonomy; None where it trained none.
+    """Read the weights that a deployment trained for a taxonomy; None if it trained none.
 
     Raises:
         ConfigurationError: the file cannot be read, was damaged, or is for other labels.

@@ -36,7 +36,7 @@ class Calibration:
         taxonomy: the taxonomy's name.
         method: "isotonic": a line through ``points``; "platt": 1/(1 + exp(−a·logit(c) − b)), ``points`` = ((a, b),).
         points: see there.
-        tau: the least threshold with the target precision; None where no threshold reaches it.
+        tau: the least threshold with the target precision; None if no threshold reaches it.
         target_precision: of the negative verdicts above τ.
         examples: how many labelled verdicts it was fitted to.
     """
@@ -71,7 +71,7 @@ class Calibration:
         """Read a calibration document.
 
         Raises:
-            ConfigurationError: it is none, of another version, or not what its name says.
+            ConfigurationError: it is not a calibration, has another version, or does not match its name.
         """
         if document.get("version") != VERSION:
             raise ConfigurationError(f"a calibration document of version {VERSION} was expected")
@@ -97,7 +97,7 @@ class Calibrations:
     entries: tuple[Calibration, ...] = ()
 
     def find(self, judged: Judged) -> Calibration | None:
-        """Return the one for a verdict: of its very tier, model and taxonomy; None where there is none."""
+        """Return the one for a verdict: of its very tier, model and taxonomy; None if there is none."""
         wanted = (judged.tier, judged.model, judged.taxonomy)
         return next((one for one in self.entries if (one.tier, one.model, one.taxonomy) == wanted), None)
 
@@ -115,7 +115,7 @@ class Calibrations:
         """Read a document of calibrations.
 
         Raises:
-            ConfigurationError: it is none, of another version, or one of them is not what its name says.
+            ConfigurationError: it holds no calibrations, has another version, or one of them does not match its name.
         """
         listed = document.get("calibrations") if isinstance(document, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
@@ -125,7 +125,7 @@ class Calibrations:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationExample:
-    """A verdict beside the truth.
+    """A verdict, and the true label.
 
     Attributes:
         confidence: as the judge stated it.
@@ -178,7 +178,7 @@ def fit_calibration(
 
 
 def pick_tau(negatives: Sequence[tuple[float, bool]], target_precision: float) -> float | None:
-    """Return the least threshold at which the negative verdicts are precise enough; None where there is none.
+    """Return the least threshold at which the negative verdicts are precise enough; None if there is none.
 
     Args:
         negatives: of every verdict that called a turn negative, its confidence and whether the turn is negative.

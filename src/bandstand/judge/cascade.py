@@ -1,4 +1,4 @@
-"""The judge: local tiers where they are sure, an LLM where the arbiter says that it is worth its price."""
+"""The judge: local tiers if they are sure, an LLM if the arbiter says that asking is worthwhile."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -37,8 +37,8 @@ class CascadeJudge:
 
     auto: the local verdict; where the arbiter finds that rules and text model disagree or are not sure, the LLM's.
     local, rules, llm: that tier alone. off: nothing.
-    An LLM that fails leaves the reason, not the local verdict; only where the day's budget is spent do the local tiers
-    go on alone.
+    If the LLM fails, the outcome is its reason, not the local verdict; only if the day's budget is spent do the local
+    tiers judge alone.
 
     Args:
         mode: see above.
@@ -51,7 +51,7 @@ class CascadeJudge:
         cache: of the LLM's verdicts.
 
     Raises:
-        ConfigurationError: the mode is llm, and there is none.
+        ConfigurationError: the mode is llm, and no LLM is configured.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CascadeJudge:
 
     @property
     def has_llm(self) -> bool:
-        """Whether an LLM may be asked at all."""
+        """Whether an LLM may be asked."""
         return self._llm is not None
 
     async def judge(self, turn: Turn | CutTurn, *, allow_llm: bool = True) -> Judged:
@@ -121,7 +121,7 @@ class CascadeJudge:
         return judged
 
     async def judge_batch(self, turns: Sequence[Turn | CutTurn], *, progress: Progress | None = None) -> list[Judged]:
-        """Judge many turns; one that fails is ``Unscored(internal)`` and loses none of the others.
+        """Judge many turns; one that fails is ``Unscored(internal)`` and does not affect the others.
 
         Args:
             turns: in any number.
@@ -173,7 +173,7 @@ class CascadeJudge:
             )
 
     def _compute_local_verdict(self, turn: CutTurn) -> tuple[Verdict, bool]:
-        """Return the local verdict, and whether the LLM's is worth its price."""
+        """Return the local verdict, and whether the LLM should be asked."""
         if self.mode == "llm":
             return self._local.verdict(turn), True
         evidence = self._local.evidence(turn) if isinstance(self._local, Local) else _build_evidence(self._local, turn)
@@ -204,7 +204,7 @@ def _require_turn(turn: object) -> None:
 
 
 def _build_evidence(rules: Rules, turn: CutTurn) -> Evidence:
-    """Rules alone, as the arbiter compares them: the label they give, as sure as they are of it."""
+    """The evidence of rules alone, in the arbiter's form: their label, with their precision as its score."""
     verdict = rules.verdict(turn)
     label = rules.taxonomy.label(verdict.label)
     return Evidence(None, (IntentCandidate(label.name, label.name, label.means, verdict.confidence),), verdict)

@@ -1,4 +1,4 @@
-"""A deployment's own judge: its taxonomies, literal rules and thresholds, beside those that ship."""
+"""A deployment's own judge: its taxonomies, literal rules and thresholds, in addition to those that ship."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

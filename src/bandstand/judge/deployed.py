@@ -20,10 +20,10 @@ class JudgeRegistry:
         self.default = default
 
     def get_judge(self, taxonomy: str | None = None) -> CascadeJudge:
-        """Return the judge of a taxonomy, the default one where none is named.
+        """Return the judge of a taxonomy, the default one if none is named.
 
         Raises:
-            InvalidRequestError: there is none.
+            InvalidRequestError: there is no such taxonomy.
         """
         judge = self._judges.get(self.default if taxonomy is None else taxonomy)
         if judge is None:

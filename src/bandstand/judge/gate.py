@@ -23,10 +23,10 @@ class GateResult:
     """What a verdict taught, and by which map, threshold and calibration.
 
     Attributes:
-        reward: in [−1, 1]; 0 where nothing is taught.
+        reward: in [−1, 1]; 0 if nothing is taught.
         should_update: whether the bandit learns from it.
         withheld: why it does not; empty where it does.
-        confidence: the verdict's after calibration; 0 where there is no verdict.
+        confidence: the verdict's after calibration; 0 if there is no verdict.
         mode: "hard" or "soft".
         tau: the threshold in force.
         taxonomy: the taxonomy's name.
@@ -66,7 +66,7 @@ class Gate:
     def apply(self, judged: Judged, taxonomy: Taxonomy) -> GateResult:
         """Turn a verdict into what it teaches, as :func:`apply`, by the calibration that was fitted to its judge.
 
-        A calibration's own τ goes before the gate's: it was picked for the precision that was asked for.
+        A calibration's own τ replaces the gate's: it was picked for the target precision.
         """
         calibration = self.calibrations.find(judged)
         tau = self.tau if calibration is None or calibration.tau is None else calibration.tau
@@ -86,12 +86,11 @@ def applied(
     hard: the label's reward where confidence ≥ τ and the label updates, else nothing: contract A5.
     soft: Σ p(label) · reward(label), whatever the confidence, so that no turn is selected away; a label that never
     updates still teaches nothing where it is the verdict. A verdict without probabilities gives its label the
-    confidence and the rest to reward 0.
-    both: where the turn says what was chosen, a verdict that speaks of a target which the taxonomy leaves out teaches
-    nothing.
+    confidence; the remaining probability counts as reward 0. both: where the turn says what was chosen, a verdict that
+    speaks of a target which the taxonomy leaves out teaches nothing.
 
     Args:
-        judged: a verdict, or the reason why there is none.
+        judged: a verdict, or the reason for having none.
         taxonomy: the map from label to reward, the one the verdict was given under.
         tau: the threshold of the hard gate.
         mode: "hard" or "soft".

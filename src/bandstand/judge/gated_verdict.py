@@ -1,4 +1,4 @@
-"""A judgement: a verdict, or why there is none, beside what it teaches."""
+"""A judgement: a verdict, or the reason for having none, and what it teaches."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ class GatedVerdict(NamedTuple):
     """What was judged, and what the gate made of it.
 
     Attributes:
-        judged: the verdict, or the reason why there is none.
+        judged: the verdict, or the reason for having none.
         applied: what it teaches.
     """
 
@@ -19,17 +19,17 @@ class GatedVerdict(NamedTuple):
 
     @property
     def label(self) -> str | None:
-        """The label; None where there is no verdict."""
+        """The label; None if there is no verdict."""
         return self.judged.label if isinstance(self.judged, Verdict) else None
 
     @property
     def confidence(self) -> float:
-        """How sure, in [0, 1], after calibration; 0 where there is no verdict."""
+        """How sure, in [0, 1], after calibration; 0 if there is no verdict."""
         return self.applied.confidence
 
     @property
     def rationale(self) -> str:
-        """One line for people; empty where there is no verdict."""
+        """One line for people; empty if there is no verdict."""
         return self.judged.rationale if isinstance(self.judged, Verdict) else ""
 
     @property
@@ -44,16 +44,16 @@ class GatedVerdict(NamedTuple):
 
     @property
     def unscored(self) -> str | None:
-        """Why there is no verdict; None where there is one."""
+        """Why there is no verdict; None if there is one."""
         return self.judged.reason.value if isinstance(self.judged, Unscored) else None
 
     @property
     def target(self) -> Target | None:
-        """What the message speaks of; None where the tier does not say, or there is no verdict."""
+        """What the message speaks of; None if the tier does not say, or there is no verdict."""
         return self.judged.target if isinstance(self.judged, Verdict) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a caller is told: never the raw reply."""
+        """Return what a caller receives: never the raw reply."""
         judged, applied = self.judged, self.applied
         return {
             "label": self.label,

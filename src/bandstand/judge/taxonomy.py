@@ -37,7 +37,7 @@ class Label:
         name: what a verdict calls it.
         reward: what it teaches, in [−1, 1].
         polarity: whether it speaks against the answer, for it, or neither; has the reward's sign, or is "other".
-        updates: whether it teaches at all.
+        updates: whether it teaches.
         means: one phrase for people and prompts.
     """
 
@@ -100,7 +100,7 @@ class Taxonomy:
         """Return the label of that name.
 
         Raises:
-            ConfigurationError: it is none of this taxonomy's.
+            ConfigurationError: the taxonomy has no such label.
         """
         for label in self.labels:
             if label.name == name:
@@ -109,7 +109,7 @@ class Taxonomy:
 
     @property
     def neutral(self) -> Label:
-        """The label that says nothing either way: of all of polarity "other", the one worth least."""
+        """The neutral label: of those with polarity "other", the one with the smallest reward in size."""
         return min(
             self.labels, key=lambda label: (label.polarity != "other", not label.updates, abs(label.reward), label.name)
         )

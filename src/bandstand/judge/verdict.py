@@ -62,7 +62,7 @@ class UnscoredReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a judgement cost: LLM calls, tokens, and money in US dollars (None where no price is known)."""
+    """What a judgement cost: LLM calls, tokens, and money in US dollars (None if no price is known)."""
 
     llm_calls: int = 0
     prompt_tokens: int = 0
@@ -83,7 +83,7 @@ class Verdict:
         model: what exactly judged: a rule set, weights or a model, with its hash or version.
         probabilities: of every label, where the tier has them; they sum to 1.
         rule: the rule that fired, if one did.
-        target: what the message speaks of; None where the tier does not say.
+        target: what the message speaks of; None if the tier does not say.
         about: whether the turn said what was chosen; only then does the target decide whether the verdict teaches.
         prompt_hash: of the prompt, where there was one.
         raw: the reply as it came, where there was one; deleted with the turn.

@@ -1,4 +1,4 @@
-"""What the judge's LLM may cost in a UTC day, as the ledger keeps it: a reservation is a row before anything is asked.
+"""The judge's LLM budget of a UTC day, kept in the ledger: a reservation is a row written before any call.
 
 It is the most that a turn, or a call, can cost, so the caps hold while these are under way. One that a crash has left
 unsettled stays, since nobody knows what was spent.
@@ -23,7 +23,7 @@ class LedgerBudget:
         store: where reservations are kept.
         caps: of a day.
         clock: seconds since the epoch.
-        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked about turns.
+        compute_bound: the most that a turn can cost; ``None`` if no LLM is ever asked about turns.
         shares: the budget of another ledger, whose caps are for both.
         book: the name of this ledger in it.
         is_shared: whether other processes spend by the same ledgers.
@@ -77,7 +77,7 @@ class LedgerBudget:
             self._daily.exclude(self._book)
 
     async def reserve_turn(self, texts: TurnTexts, taxonomy: str) -> Reservation | None:
-        """Set aside the most that a turn can cost, once there is room; ``None`` where the LLM must not be asked."""
+        """Reserve the most that a turn can cost, once there is room; ``None`` if the LLM must not be asked."""
         if self._compute_bound is None:
             return None
         try:
@@ -97,7 +97,7 @@ class LedgerBudget:
             else:
                 row = _to_settlement(reservation, reservation.spending)
                 await self._store.record_attempt(turn, row, reservation.day)
-                self._daily.note_booked(reservation)
+                self._daily.record_reservation(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise
@@ -119,13 +119,13 @@ class LedgerBudget:
         """
         try:
             await self._store.reserve(_to_settlement(reservation, reservation.spending), reservation.day)
-            self._daily.note_booked(reservation)
+            self._daily.record_reservation(reservation)
         except STORAGE_ERRORS:
             self.settle(reservation, TokenUsage())
             raise
 
     def settle(self, reservation: Reservation | None, usage: TokenUsage) -> Settlement | None:
-        """What a reservation came to; the caller writes it down. ``None`` where nothing was reserved."""
+        """The actual cost of a reservation, for the caller to write; ``None`` if nothing was reserved."""
         return None if reservation is None else _to_settlement(reservation, self._daily.settle(reservation, usage))
 
     async def record_settlement(self, settlement: Settlement) -> None:

@@ -1,4 +1,4 @@
-"""What is made of verdicts: held to the gate, committed once each, and passed on to the population."""
+"""Conclusions: verdicts pass the gate, are committed once each, and are passed on to the population."""
 
 import asyncio
 from collections import Counter
@@ -27,7 +27,7 @@ class Conclusions:
         store: where they are committed.
         gate: what it makes of verdicts.
         update_limit: how much one user's turns may teach.
-        population: hears of what they teach.
+        population: is notified of what they teach.
 
     Attributes:
         gate: as above; a new one is for verdicts from then on.
@@ -47,7 +47,7 @@ class Conclusions:
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     def get_lock(self, seq: int) -> asyncio.Lock:
-        """Held by whoever concludes a judgement."""
+        """The lock that is held while a judgement is concluded."""
         lock = self._locks.get(seq)
         if lock is None:
             lock = self._locks[seq] = asyncio.Lock()

@@ -1,4 +1,7 @@
-"""A queue in which users take turns: whoever sends a thousand turns at once waits for them, and nobody else does."""
+"""A queue that is fair between users.
+
+A user who sends a thousand turns at once waits for them, and nobody else does.
+"""
 
 from collections import OrderedDict, deque
 

@@ -1,4 +1,4 @@
-"""Calls of the judge's LLM for somebody who waits: made in the judge's process, paid from the ledger's budget."""
+"""Calls of the judge's LLM for waiting callers: made in the judge's process, paid from the ledger's budget."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ log = structlog.get_logger("bandstand")
 
 
 class LlmCalls:
-    """Makes calls, each in a place of its own, once it is paid for. Of one event loop.
+    """Makes calls, each with a slot of the limiter, once its cost is reserved. Of one event loop.
 
     Args:
         budget: of a day.
@@ -54,9 +54,9 @@ class LlmCalls:
         return JudgeProcessClient(self, model, tries=tries, urgent=urgent)
 
     async def close(self) -> None:
-        """Write down what calls came to. The store must still be open.
+        """Write down the costs of calls. The store must still be open.
 
-        Those that were let go and have not said what they cost are not waited for: their reservations stand.
+        Cancelled calls that have not reported their cost are not waited for: their reservations stand.
         """
         for task in self._cancelled:
             task.cancel()

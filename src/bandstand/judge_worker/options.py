@@ -24,14 +24,14 @@ class JudgeOptions:
         taxonomies: by name.
         default_taxonomy: the one of turns that name none.
         gate: what it makes of verdicts.
-        enabled: take turns at all.
-        compute_bound: the most that a turn can cost; ``None`` where no LLM is ever asked.
+        enabled: whether turns are accepted.
+        compute_bound: the most that a turn can cost; ``None`` if no LLM is ever asked.
         caps: what the LLM may cost in a day.
         shares_caps: whether these are for all processes that share the ledger.
         max_concurrent: turns and calls in the process.
         max_waiting: turns that may wait; beyond that none is taken.
         max_updates: turns of one user that may teach within an hour.
-        wait_s: how long somebody may wait for a verdict.
+        wait_s: how long a caller may wait for a verdict.
     """
 
     taxonomies: Mapping[str, Taxonomy]

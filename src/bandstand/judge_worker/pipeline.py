@@ -90,7 +90,7 @@ class TurnPipeline:
         return PipelineOutcome.CONCLUDED
 
     async def _judge(self, turn: JudgedTurn, process: JudgeProcess, *, alone: bool) -> Conclusion | PipelineOutcome:
-        """Return what is to be committed of a turn, or how it goes on without that."""
+        """Return what is to be committed for a turn, or how the turn continues without a commit."""
         if (reason := self._find_refusal(turn)) is not None:
             return _build_unscored(turn, reason)
         if turn.tries >= _SUSPECT_TRIES and not alone:
@@ -114,7 +114,7 @@ class TurnPipeline:
             self._budget.keep(reserved)  # unless it is settled, nobody knows what the turn has cost
 
     def _find_refusal(self, turn: JudgedTurn) -> str | None:
-        """Why a turn is not judged at all, if it is not."""
+        """The reason for not judging a turn, if there is one."""
         if turn.texts is None:
             return "expired"
         if turn.taxonomy not in self._taxonomies:

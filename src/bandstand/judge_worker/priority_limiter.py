@@ -1,7 +1,9 @@
-"""Places: so many calls of the judge at once. Whoever waits for an answer comes before the queue's turns, mostly.
+"""A limiter of concurrent calls of the judge, with two priorities.
 
-While turns wait every fourth place is the queue's, so that opinions that never stop coming slow turns down,
-and no more.
+Callers who wait for an answer mostly come before the queue's turns.
+
+While turns wait, every fourth slot is the queue's, so that a constant stream of opinions slows turns down but does not
+stop them.
 """
 
 import asyncio

@@ -46,7 +46,7 @@ class JudgeProcessNotStartedError(BandstandError):
 
 
 class TurnFailedError(BandstandError):
-    """The judge met a fault of its own over this turn."""
+    """The judge failed on this turn by a fault of its own."""
 
     code = "turn-failed"
 
@@ -58,7 +58,7 @@ class PendingQuestion(NamedTuple):
         number: its own.
         process: that it was handed to.
         answer: what the process says to it, as it came.
-        answers_before: answers to all questions that had come when it was asked.
+        answers_before: how many answers, to any question, had come when it was asked.
     """
 
     number: int
@@ -102,7 +102,7 @@ class JudgeProcess:
         await self._ensure_started()
 
     async def judge(self, turn: TurnQuestion) -> tuple[Judged, TokenUsage]:
-        """Have a turn judged, and learn what that has cost.
+        """Judge a turn in the process, and return the verdict and its cost.
 
         Raises:
             JudgeProcessNotStartedError: the process does not come up.
@@ -146,7 +146,7 @@ class JudgeProcess:
             raise JudgeProcessDiedError("the judge took too long") from None
 
     def cancel(self, question: PendingQuestion) -> None:
-        """Have a call of the LLM cancelled; :meth:`final_usage` says what it has cost so far."""
+        """Cancel a call of the LLM; :meth:`final_usage` returns what it has cost so far."""
         _write_line(question.process, encode_cancellation(question.number))
 
     async def final_usage(self, question: PendingQuestion) -> TokenUsage | None:

@@ -4,9 +4,9 @@ The process says ``{"ready": true}`` once. Then it is sent questions, and answer
 
 - a turn, ``{"id", "turn": [query_t, answer_t, query_t1, about], "taxonomy", "allow_llm"}``: ``{"id", "judged",
   "spent"}``;
-- a call of the LLM for somebody who waits, ``{"id", "call": {messages, max_tokens, temperature, schema, tries,
+- a call of the LLM for a waiting caller, ``{"id", "call": {messages, max_tokens, temperature, schema, tries,
   seconds}}``: ``{"id", "reply", "spent"}`` or ``{"id", "fault", "spent"}``;
-- any question that the process fails over itself: ``{"id", "failed", "spent"}`` with the name of the error.
+- any question that the process itself fails on: ``{"id", "failed", "spent"}`` with the name of the error.
 
 ``{"let_go": id}`` cancels a call, begun or not; its answer is a fault then. ``spent`` has the tokens read and written
 by all tries. A deadline travels as the seconds that are left, since two processes need not share a clock.
@@ -59,7 +59,7 @@ class RelayedChatError(ChatError):
     """A call failed in the judge's process; it says of the provider what the error said there.
 
     Args:
-        detail: as it was there.
+        detail: the error's own detail.
         code: the same.
         reached: whether a provider answered at all.
         retryable: whether the same call may succeed a moment later.
@@ -103,7 +103,7 @@ AnswerResult = Judged | ChatReply | ChatError | QuestionFailed | CallCancelled
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a question, and the tokens that it cost."""
+    """The result of a question, and the tokens that it cost."""
 
     result: AnswerResult
     usage: TokenUsage

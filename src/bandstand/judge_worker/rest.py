@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 async def retry_while_resting(work: Callable[[], Awaitable[T]], waiting: str) -> T:
-    """Do some work again, after a pause each time, for as long as the ledger or the judge's process rests.
+    """Repeat some work, after a pause each time, as long as the ledger or the judge's process is unavailable.
 
     Args:
         work: what to do.

@@ -1,4 +1,4 @@
-"""Opinions: what the judge says of turns, corrections and intents when it is asked, and nothing is taught."""
+"""Opinions: what the judge says about turns, corrections and intents on request; nothing is taught."""
 
 import asyncio
 from collections import Counter
@@ -48,7 +48,7 @@ class StatelessJudge:
 
     @contextmanager
     def reserve_slots(self, kind: Literal["turns", "intents"], pieces: int) -> Iterator[None]:
-        """Count so many pieces of work of one kind as under way.
+        """Count a number of pieces of work of one kind as under way.
 
         Raises:
             OverloadedError: too many are.
@@ -118,7 +118,7 @@ async def classify_feedback(
         stateless_judge: whose.
         message: what the user said.
         previous_reply: what they said it to.
-        threshold: corrections that are less sure are none.
+        threshold: corrections with less confidence do not count.
 
     Raises:
         JudgeOffError: this deployment judges nothing.

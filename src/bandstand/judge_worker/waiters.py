@@ -16,7 +16,7 @@ class VerdictWaiters:
 
     @contextmanager
     def add_waiter(self, seq: int) -> Iterator[asyncio.Future[None]]:
-        """A future that is done when somebody tells of the turn."""
+        """A future that is done when the turn is concluded."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         others = self._waiting.setdefault(seq, set())
         others.add(waiter)
@@ -35,7 +35,7 @@ class VerdictWaiters:
                 waiter.set_result(None)
 
     def close(self) -> None:
-        """Let everybody go: nothing more is told."""
+        """Cancel all waiters: no further conclusion is announced."""
         for waiters in self._waiting.values():
             for waiter in waiters:
                 waiter.cancel()

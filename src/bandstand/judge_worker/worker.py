@@ -1,7 +1,7 @@
 """The judge's worker: a queue of turns that wait in the ledger, fed to the pipeline as there is room for them.
 
 Turns that were in the judge's process when it died are tried again one by one in a process of their own, so that the
-one at fault is found and nobody waits for it.
+one at fault is found and the others do not wait for it.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class JudgeWorker:
         options: as above.
         budget: what the LLM may cost.
         conclusions: concludes judgements, the judge's and other people's.
-        calls: of the LLM, for somebody who waits.
+        calls: calls of the LLM for waiting callers.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class JudgeWorker:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Take up what waits, also after a pause; the store must be open."""
+        """Begin to judge waiting turns, also after a pause; the store must be open."""
         self._closing, self._queue = False, FairQueue()
         self._suspects.clear()
         await self.budget.open()
@@ -116,9 +116,9 @@ class JudgeWorker:
             await self._child.close()
 
     async def pause(self) -> None:
-        """Stop judging; what has no verdict yet goes on waiting in the ledger. The store must still be open.
+        """Stop judging; turns without a verdict stay in the ledger's queue. The store must still be open.
 
-        The process goes on for other loops, and is there when this one is opened again.
+        The judge's process stays for other loops, and for when this one is opened again.
         """
         self._closing = True
         tasks = [task for task in (self._runner, self._heir, self._isolation, *self._active) if task is not None]
@@ -155,10 +155,10 @@ class JudgeWorker:
     # ── turns that come ───────────────────────────────────────────────────────────────────────────────────────────
 
     def get_taxonomy(self, name: str | None) -> Taxonomy:
-        """The taxonomy of that name, the default one where none is named.
+        """The taxonomy of that name, the default one if none is named.
 
         Raises:
-            InvalidRequestError: there is none.
+            InvalidRequestError: there is no such taxonomy.
         """
         wanted = self.options.default_taxonomy if name is None else name
         found = self.options.taxonomies.get(wanted)
@@ -208,7 +208,7 @@ class JudgeWorker:
             await retry_while_resting(self._dispatch, "turns")
 
     async def _run_take_over(self) -> None:
-        """Take up, now and then, what a process that died has left."""
+        """Periodically take over the turns that a dead process has left."""
         while True:
             await asyncio.sleep(_TAKE_OVER_S)
             with suppress(*STORAGE_ERRORS):
@@ -257,7 +257,7 @@ class JudgeWorker:
             self.enqueue(turn)
 
     def _follow_up(self, turn: JudgedTurn, outcome: PipelineOutcome) -> None:
-        """See to a turn that is not concluded."""
+        """Decide what happens to a turn that is not concluded."""
         if outcome is PipelineOutcome.RETRY:
             self.enqueue(turn)
         elif outcome is PipelineOutcome.ISOLATE:
@@ -266,7 +266,7 @@ class JudgeWorker:
                 self._isolation = asyncio.create_task(self._run_suspects())
 
     async def _run_suspects(self) -> None:
-        """Judge the turns that a process may have died of, one by one in a process of their own."""
+        """Judge the turns that may have killed a process, one by one in a separate process."""
         try:
             while self._suspects:
                 while self._suspects:

@@ -1,18 +1,18 @@
 """Drift: once a day, whether what users taught a policy long ago still says what they do now.
 
 Of a policy with ``half_life = "auto"`` the memories of :mod:`bandstand.bandit.memory` are compared over a sample of its
-users, from the ledger, in a thread. Where another one foretold their rewards better, that is written down as an event,
-and what everybody taught is folded again under it. Sums are kept of the memory that serves, and of no other.
+users, from the ledger, in a thread. If another memory predicted their rewards better, the switch is logged as an event,
+and what everybody taught is summed again under it. Sums are kept of the memory that serves, and of no other.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import (
     MAX_USERS,
@@ -41,7 +41,7 @@ class MemoryStatus(NamedTuple):
     Attributes:
         policy: its name.
         memory: which rewards count.
-        change: how that came about; None where it never changed.
+        change: how that came about; None if it never changed.
         checked_at: when the memories were last compared, seconds since the epoch; None for not yet.
         scores: what came of it.
     """
@@ -80,7 +80,7 @@ class DriftWatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Take up what was found before, and begin to look; the store and the population must be open."""
+        """Load what was found before, and begin to compare; the store and the population must be open."""
         for change in await self._store.list_memory_changes():
             self._changes[change.policy] = change
         if self._policies:
@@ -89,9 +89,7 @@ class DriftWatcher:
     async def close(self) -> None:
         """Stop looking."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_task(self._task)
             self._task = None
 
     def get_memory(self, policy: Policy) -> Memory:
@@ -100,7 +98,7 @@ class DriftWatcher:
         return policy.memory if change is None or not policy.adapts_memory else change.memory
 
     def list_statuses(self) -> list[MemoryStatus]:
-        """What counts of each policy that adapts its memory, and how the other memories did."""
+        """For each policy that adapts its memory: the one in use, and how the others scored."""
         return [
             MemoryStatus(
                 policy.name,

@@ -1,7 +1,7 @@
 """A population prior learned from every user of a ledger, in parts: what each user taught, and the fit to all of it.
 
 A running service learns from a sample of bounded size. This reads them all, which the service then takes up at its next
-start as it takes up a prior of its own: it names whom it was learned from, so that an erasure makes it anew.
+start as it takes up a prior of its own: it names whom it was learned from, so that an erasure makes it again.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class PriorPlan:
     Attributes:
         policy: whose prior is learned.
         definition: hash of the policy and its schema.
-        ledger: the tombstone of nobody, which tells ledgers apart.
+        ledger: the tombstone of no user, which identifies the ledger.
         parts: numbered from 0.
     """
 
@@ -105,7 +105,7 @@ class PriorPlan:
 
 
 class FittedPrior(NamedTuple):
-    """A prior that was put in its place.
+    """A prior that was written where the service reads it.
 
     Attributes:
         policy: whose it is.

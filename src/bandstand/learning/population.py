@@ -11,13 +11,13 @@ import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.policies import Policy
@@ -36,13 +36,13 @@ log = structlog.get_logger("bandstand")
 
 
 class PopulationPriorRefresher:
-    """The learned priors of all policies that ask for one (``prior = "population"``).
+    """The learned priors of all policies that have one (``prior = "auto"`` or ``"population"``).
 
     Args:
         catalogue: the configured policies.
         store: where users' sums come from at a start.
         files: where priors are kept; without, they live as long as the process.
-        refresh_rewards: rewards after which a prior is refitted, at the least; where it is not given, as they grow.
+        refresh_rewards: rewards after which a prior is refitted, at the least; if it is not given, as they grow.
         clock: seconds since the epoch.
     """
 
@@ -73,7 +73,7 @@ class PopulationPriorRefresher:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Take up the priors as they were kept, and begin to learn; the store must be open."""
+        """Load the stored priors, and begin to learn; the store must be open."""
         self._loaded.clear()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="population")
         self._pools = {policy.name: PriorPool(policy, self._store.secret) for policy in self._policies}
@@ -85,9 +85,7 @@ class PopulationPriorRefresher:
         """Stop learning, and keep who was in the reservoirs; the store must still be open."""
         if self._refresh_task is None:
             return
-        self._refresh_task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._refresh_task
+        await cancel_task(self._refresh_task)
         self._refresh_task = None
         async with self._fit_lock:
             for pool in self._pools.values():
@@ -147,7 +145,7 @@ class PopulationPriorRefresher:
     # ── users who go ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
+        """Release a user who was reset; the priors do with the next refresh, as soon as the schedule allows."""
         for pool in self._pools.values():
             if pool.reservoir.remove(user_id):
                 pool.changed = True
@@ -216,7 +214,7 @@ class PopulationPriorRefresher:
                 await self._fit_prior(pool, cold=True)
 
     async def refresh_prior(self, policy: str) -> None:
-        """Learn one policy's prior again from its reservoir, from nothing and all the way."""
+        """Learn one policy's prior again from its reservoir, from the base prior until it converges."""
         await self._loaded.wait()
         async with self._fit_lock:
             await self._fit_prior(self._pools[policy], cold=True)
@@ -270,7 +268,7 @@ class PopulationPriorRefresher:
         pool.on_disk, pool.changed = members | former, False
 
     def _load_prior(self, pool: PriorPool) -> list[str] | None:
-        """Believe the kept prior; returns the users it was learned from, ``None`` where there is no such file."""
+        """Believe the kept prior; returns the users it was learned from, ``None`` if there is no such file."""
         if self._files is None or (document := self._files.load(pool.policy.name)) is None:
             return None
         try:

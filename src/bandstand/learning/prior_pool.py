@@ -21,7 +21,7 @@ class PriorPool:
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
         new_rewards: rewards of users in the reservoir since the last refresh.
-        is_reset: somebody left the reservoir since, and the prior is to let go of them at once.
+        is_reset: a user was reset since, and the prior is to forget them at once.
         lineage: what is kept of earlier generations, the newest last.
         on_disk: users whom the file names.
         changed: the reservoir holds what the file does not say.
@@ -46,7 +46,7 @@ class PriorPool:
         self._key: StateKey = (policy.name, policy.schema.name)
 
     def update_reservoir(self, profile: Profile) -> bool:
-        """Take in a user's newest sums; tells whether they are in the reservoir. Who has none left is let go of."""
+        """Take in a user's newest sums; returns whether they are in the reservoir. Who has none left is released."""
         state = profile.policies.get(self._key)
         if state is None or state.ridge is None:
             self.reservoir.remove(profile.user_id)
@@ -78,7 +78,7 @@ class PriorPool:
         }
 
     def build_header(self) -> dict[str, Any]:
-        """Return what the prior's file says of it, beside its numbers and its users."""
+        """Return what the prior's file says besides its numbers and its users."""
         return {
             "schema": self.policy.schema.name,
             "schema_hash": self.policy.schema.hash,

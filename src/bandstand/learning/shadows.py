@@ -1,9 +1,8 @@
 """Shadows: what other policies would have done with a decision, looked at after it was answered.
 
-What they believe of the user is caught when the decision is made; the rest waits in a queue that the event loop works
-off one decision a turn, whatever else it has to do in between. Where more decisions come than there is time for, the
-queue is full and they go unlooked at: no caller waits for a shadow. What shadows learn from rewards is the store's to
-see to, and misses none.
+What they believe of the user is captured when the decision is made; the rest waits in a queue, of which the event loop
+handles one decision a turn, between its other work. Where more decisions come than there is time for, the queue is full
+and they go unlooked at: no caller waits for a shadow. The store teaches shadows from rewards, and misses none.
 """
 
 import asyncio

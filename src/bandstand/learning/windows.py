@@ -1,4 +1,4 @@
-"""Windows that end: what silence comes to is taught in the background, a few decisions at a time.
+"""Windows that end: the default reward of decisions without one is taught in the background, a few at a time.
 
 The ledger says which windows have ended; nothing is kept in memory, so that a process that was killed, or that was down
 for a week, goes on where it stopped. However many end at once, after some of them others go first for a while: how many
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.errors import BandstandError
 from bandstand.store.protocol import Store
 from bandstand.store.records import Reward
@@ -22,7 +23,7 @@ class WindowCloser:
 
     Args:
         store: keeps them.
-        on_taught: told of each reward that silence came to.
+        on_taught: called with each default reward that was taught.
         needs_polling: whether windows may be opened from now on; without, only what the ledger has is waited for.
         teaches: whether anything is taught now.
     """
@@ -46,11 +47,9 @@ class WindowCloser:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End; what has ended and was not closed is at the next start."""
+        """Stop; windows that have ended and are not closed yet are closed after the next start."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_task(self._task)
 
     async def close_some(self) -> float | None:
         """Close a few windows that have ended.

@@ -53,7 +53,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """What a model is asked.
+    """A request to a model.
 
     Attributes:
         messages: system messages first, then user and assistant in turn.
@@ -86,13 +86,13 @@ class ChatReply:
 
     Attributes:
         text: the answer; empty where the model gave none.
-        model: the model as the provider names it, else as it was asked for.
-        prompt_tokens: tokens read, None where the provider did not say.
-        completion_tokens: tokens written, thinking included; None where the provider did not say.
+        model: the model as the provider names it, else as it was requested.
+        prompt_tokens: tokens read, None if the provider did not say.
+        completion_tokens: tokens written, thinking included; None if the provider did not say.
         finish_reason: ``stop``; ``length`` when the token limit cut the answer; ``refusal`` when the model or a
             filter declined; ``other`` for anything else.
-        refusal: the words of a refusal (empty where there are none), or None where the model did not refuse.
-        token_probabilities: each token of the text with its probability; None where they were not asked for, or the
+        refusal: the words of a refusal (empty if there are none), or None if the model did not refuse.
+        token_probabilities: each token of the text with its probability; None if they were not requested, or the
             provider gives none.
     """
 

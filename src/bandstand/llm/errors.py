@@ -55,7 +55,7 @@ class ChatStatusError(ChatError):
 class ChatMalformedError(ChatError):
     """The provider answered 200 with something that is no chat completion: an error, or some page.
 
-    What stands there was not up to its task just now: it may be asked again, and it counts as the provider's failure.
+    The provider failed just now: the call may be repeated, and it counts as the provider's failure.
     """
 
     code = "llm-malformed"

@@ -40,7 +40,7 @@ def strip_thoughts(text: str) -> str:
 
 
 def iter_passages(text: str) -> Iterator[str]:
-    """Yield what to look for an answer in, the best place first."""
+    """Yield the passages to search for an answer, the most likely first."""
     spoken = strip_thoughts(text)
     yield spoken
     if spoken != text:

@@ -81,7 +81,7 @@ class AdminCalls:
         return _answer_policy(request, self._loop.policy.name, build_default_arguments(DEFAULT_EXPLORATION))
 
     async def change_policy(self, asked: PolicyArguments | None, client: str, evaluation: str | None = None) -> None:
-        """Have the loop decide as was asked for, or by the default.
+        """Set the loop's policy to the requested one, or to the default.
 
         Args:
             asked: what it is to be; the default for ``None``.

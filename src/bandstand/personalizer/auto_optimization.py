@@ -53,9 +53,9 @@ class AutoOptimizer:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             with suppress(BandstandError):  # nothing to evaluate, or not now
-                await self.look()
+                await self.begin_or_apply()
 
-    async def look(self) -> None:
+    async def begin_or_apply(self) -> None:
         """Begin an evaluation that is due, or apply what the newest one found.
 
         Raises:

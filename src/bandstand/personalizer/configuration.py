@@ -78,7 +78,7 @@ class ServiceConfiguration:
         return asdict(self)
 
     def change(self, body: Mapping[str, Any], now: float) -> "ServiceConfiguration":
-        """The configuration that a body asks for; what it leaves out stays as it is.
+        """The configuration that a body requests; fields that it leaves out keep their values.
 
         Raises:
             PersonalizerError: it says something that cannot be.
@@ -97,7 +97,7 @@ class ServiceConfiguration:
         return changed
 
     def to_wire(self) -> dict[str, Any]:
-        """The configuration as it is answered."""
+        """The configuration in the form of the wire."""
         return {
             "rewardWaitTime": format_duration(self.reward_wait_s),
             "defaultReward": self.default_reward,

@@ -10,7 +10,7 @@ _MAX_CHARS = 64
 
 
 def parse_duration(value: object) -> float | None:
-    """The seconds of a duration; ``None`` where it is none.
+    """The seconds of a duration; ``None`` if it is none.
 
     >>> parse_duration("PT10M"), parse_duration("P1DT1.5S"), parse_duration("P1M"), parse_duration("PT")
     (600.0, 86401.5, None, None)

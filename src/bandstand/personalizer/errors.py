@@ -99,7 +99,7 @@ def render_error(error: BandstandError, headers: Headers) -> ForeignResponse:
 
 
 def build_headers(headers: Headers, content_type: bytes | None = None) -> list[tuple[bytes, bytes]]:
-    """What every answer carries: the caller's own request id again, where it is one."""
+    """Headers of every answer: the caller's own request id, if it sent a valid one."""
     echoed = headers.get(CLIENT_REQUEST_ID, b"")
     answer = [] if content_type is None else [(b"content-type", content_type)]
     if echoed and len(echoed) <= _MAX_ECHOED and echoed.isascii() and echoed.decode("ascii").isprintable():

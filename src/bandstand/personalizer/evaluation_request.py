@@ -42,7 +42,7 @@ class EvaluationCall:
         end: its end.
         custom: policies that the caller wants to know of.
         experiments: policies that are tried because the caller wants to know what else there is.
-        kind: whether somebody asked for it, or the loop itself did.
+        kind: whether a caller requested it, or the loop itself.
     """
 
     id: str
@@ -85,8 +85,8 @@ class EvaluationCall:
         """The document of our plan, see :class:`bandstand.evaluate.plan.EvaluationPlan`.
 
         Args:
-            policy: the active one, on which the others stand.
-            missing_reward: what a decision without a reward is worth.
+            policy: the active policy, from which the others are derived.
+            missing_reward: the reward assumed for a decision without one.
             window_s: length of the windows of time of which summaries are wanted, in seconds.
         """
         schema = policy.schema.name
@@ -123,7 +123,7 @@ def build_experiments() -> list[PolicyArguments]:
 
 
 def _define(asked: PolicyArguments, policy: Policy) -> dict[str, Any]:
-    """A policy that was asked for, over the active one's schema, and with its beliefs."""
+    """A requested policy, with the active one's schema and beliefs."""
     shared = ("schema", "prior", "variance", "noise", "half_life")
     table = {name: value for name, value in describe_policy(policy).items() if name in shared}
     changes = {"epsilon": asked.epsilon, "gamma": asked.gamma}
@@ -146,7 +146,7 @@ def parse_moment(value: object, name: str) -> float:
     """A date and a time, as seconds since the epoch.
 
     Raises:
-        PersonalizerError: it is none.
+        PersonalizerError: it is no valid time.
     """
     try:
         return parse_bound(value, needs_zone=False)

@@ -18,7 +18,7 @@ _MINUTES: Final = {f"{width / 60:.0f}": width for width in WIDTHS}
 
 @dataclass(frozen=True, slots=True)
 class SeriesRange:
-    """Which part of an evaluation is asked for, and by which windows of time.
+    """The requested part of an evaluation, and its windows of time.
 
     Attributes:
         start: seconds since the epoch.
@@ -78,9 +78,9 @@ def build_results(report: Mapping[str, Any], plan: Mapping[str, Any], note: Mapp
     """``policyResults`` as versions 1 have them: a summary of all, and one of each window of time.
 
     Args:
-        report: what our evaluation came to.
+        report: the report of our evaluation.
         plan: what it was to evaluate.
-        note: what was asked over this wire.
+        note: the request over this wire.
     """
     begins, ends = (parse_bound(plan[key]) for key in ("since", "until"))
     length = format_duration(ends - begins)

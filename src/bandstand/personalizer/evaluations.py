@@ -63,11 +63,11 @@ class EvaluationCalls:
     Args:
         loop: whose they are.
         runs: has them made.
-        log: tells whether there is anything to evaluate.
+        log: returns whether there is anything to evaluate.
         admin: applies what was found.
 
     Attributes:
-        runs: those that were asked for over this wire.
+        runs: those requested over this wire.
     """
 
     def __init__(self, loop: PersonalizerLoop, runs: EvaluationQueue, log: DecisionTimes, admin: AdminCalls) -> None:
@@ -130,7 +130,7 @@ class EvaluationCalls:
         return request.answer(204)
 
     async def start(self, asked: EvaluationCall, client: str) -> RunRecord:
-        """Have an evaluation made.
+        """Request an evaluation.
 
         Raises:
             PersonalizerError: there is nothing to evaluate, or it cannot be.

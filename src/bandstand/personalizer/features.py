@@ -1,8 +1,7 @@
 """Feature lists as Personalizer has them, merged into one object each, as an open schema reads it.
 
-A list of objects, whose keys are namespaces or features, becomes one object. Where two say something of the same name,
-objects are merged and other values stand beside each other in a list, so that nothing that was sent is lost. A null
-value says nothing.
+A list of objects, whose keys are namespaces or features, becomes one object. If two have the same name, objects are
+merged and other values are joined in a list, so that nothing that was sent is lost. A null value says nothing.
 """
 
 from collections.abc import Mapping, Sequence

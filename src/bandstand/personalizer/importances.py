@@ -36,7 +36,7 @@ class ImportanceCalls:
     Args:
         loop: whose they are.
         runs: has them made.
-        log: tells whether there is anything to look at.
+        log: returns whether there are events to look at.
     """
 
     def __init__(self, loop: PersonalizerLoop, runs: EvaluationQueue, log: DecisionTimes) -> None:

@@ -92,7 +92,7 @@ class PersonalizerLoop:
         await self._loops.run_closed(self.deployment.definition.name, work)
 
     async def load_apprentice_sums(self) -> ShadowSums:
-        """What the policy would have done with the decisions of the baseline, and what came of them."""
+        """What the policy would have done with the baseline's decisions, and what these earned."""
         ref = self.deployment.policy_refs[self.policy.name]
         return (await self.deployment.store.load_shadow_sums()).get(ref, ShadowSums())
 
@@ -105,7 +105,7 @@ class PersonalizerLoop:
         return True
 
     def check_fields(self, request: Mapping[str, Any]) -> None:
-        """Hold features to the rules of the fields that the loop's schema names.
+        """Check features by the rules of the fields that the loop's schema names.
 
         Raises:
             PersonalizerError: one does not fit its field.
@@ -137,7 +137,7 @@ class PersonalizerLoop:
             raise refuse_rank(error.detail) from None
 
     async def explain_pick(self, request: Mapping[str, Any], action_id: str) -> list[dict[str, Any]]:
-        """Why an action of a request is thought to be worth what it is, as the wire has it."""
+        """What each feature adds to an action's mean, in the form of the wire."""
         policy = self.deployment.get_policy(None, request["user_id"])
         owner = self.deployment.get_owner(request["user_id"])
         theta = await load_user_theta(self.deployment, policy, owner)

@@ -1,4 +1,4 @@
-"""Multi-slot rank calls, as score requests with slots: what one asks, and the rules that it is held to."""
+"""Multi-slot rank calls, as score requests with slots: how they are parsed, and their rules."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

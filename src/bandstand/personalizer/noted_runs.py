@@ -1,4 +1,4 @@
-"""Runs that were asked for over this wire, found again by what was noted with each."""
+"""Runs that were requested over this wire, found again by the note stored with each."""
 
 import json
 from typing import Any, Final
@@ -15,12 +15,12 @@ _MAX_LISTED: Final = 10_000
 
 
 class NotedRuns:
-    """The runs of one kind; each has an id of its own, which whoever asked may have chosen.
+    """The runs of one kind; each has an id of its own, which the caller may have chosen.
 
     Args:
         runs: has them made.
-        kind: under which a plan notes what was asked.
-        unknown: the wire's code where there is none of an id.
+        kind: the key under which a plan keeps the note.
+        unknown: the wire's error code for an unknown id.
     """
 
     def __init__(self, runs: EvaluationQueue, kind: str, unknown: str) -> None:
@@ -29,7 +29,7 @@ class NotedRuns:
         self._unknown = unknown
 
     def read_note(self, run: RunRecord) -> dict[str, Any]:
-        """What was asked; nothing where the run is of another kind."""
+        """The note; empty if the run is of another kind."""
         note: dict[str, Any] = json.loads(run.plan).get("note", {}).get(self._kind, {})
         return note
 
@@ -86,7 +86,7 @@ class NotedRuns:
         """
         run = await self.find(run_id)
         if run is None:
-            raise PersonalizerError(404, self._unknown, "there is none of that id")
+            raise PersonalizerError(404, self._unknown, "no run has that id")
         return await self.queue.get(run.id)
 
     async def delete(self, run_id: str) -> None:

@@ -30,7 +30,7 @@ class OrphanReward:
 
 
 class OrphanRewards:
-    """Rewards by the id of their event; the oldest go where there are too many."""
+    """Rewards by the id of their event; the oldest go if there are too many."""
 
     def __init__(self, max_events: int = _MAX_EVENTS) -> None:
         self._max_events = max_events

@@ -19,14 +19,14 @@ _OTHER_KINDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PolicyArguments:
-    """A policy that was asked for.
+    """A requested policy.
 
     Attributes:
         name: what it was called.
         text: the command line, as it came.
         kind: of our policy.
-        epsilon: the share of uniform picks; ``None`` where the command line does not say it.
-        gamma: of ``squarecb``; ``None`` where it does not say it.
+        epsilon: the share of uniform picks; ``None`` if the command line does not say it.
+        gamma: of ``squarecb``; ``None`` if it does not say it.
     """
 
     name: str
@@ -72,7 +72,7 @@ def build_default_arguments(exploration: float) -> str:
 
 
 def _split(text: str) -> dict[str, str | None]:
-    """The options of a command line with their values; ``None`` where one has none.
+    """The options of a command line with their values; ``None`` if one has none.
 
     Raises:
         PersonalizerError: its quotes do not match.

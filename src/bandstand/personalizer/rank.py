@@ -171,7 +171,7 @@ def parse_excluded(value: object, place: str) -> frozenset[str]:
 
 
 def parse_boolean(value: object, place: str) -> bool:
-    """True or false; false where nothing is said.
+    """True or false; false if nothing is said.
 
     Raises:
         PersonalizerError: it is neither.
@@ -186,8 +186,8 @@ def order_ranking(
 ) -> list[int]:
     """The order in which an answer names the actions.
 
-    An excluded action keeps its position. The others fill the remaining ones: first the chosen one, then the likelier,
-    equals in the caller's order.
+    An excluded action keeps its position. The others fill the remaining positions: first the chosen one, then by
+    probability, equals in the caller's order.
 
     >>> order_ranking(["news", "sports", "fun"], [0.2, 0.0, 0.8], 2, frozenset({"sports"}))
     [2, 1, 0]
@@ -199,5 +199,5 @@ def order_ranking(
 
 
 def to_rank_refusal(error: BandstandError) -> PersonalizerError:
-    """What our refusal of a request means to whoever sent a rank call."""
+    """Translate our refusal of a request for the caller of a rank call."""
     return refuse_rank(error.detail)

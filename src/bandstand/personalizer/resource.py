@@ -19,12 +19,12 @@ _MAX_FILE: Final = 64 * 1024 * 1024
 
 
 class DecisionTimes(Protocol):
-    """Tells when decisions were made."""
+    """Finds when decisions were made."""
 
     async def find_decision_times(
         self, since: float | None = None, until: float | None = None
     ) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
 
 
 class ResourceLog(DecisionTimes, Protocol):
@@ -117,7 +117,7 @@ class ResourceCalls:
         return request.answer(204)
 
     async def reset_model(self, request: PersonalizerRequest) -> ForeignResponse:
-        """``DELETE …/model``: everybody's model begins anew."""
+        """``DELETE …/model``: everybody's model begins again."""
         deployment = self._loop.deployment
         for owner in [EVERYBODY] if deployment.has_one_model else await self._list_users():
             await deployment.store.reset(owner, request.inner.client)

@@ -56,7 +56,7 @@ class PersonalizerRequest:
         return value
 
     def get_parameter(self, name: str) -> str | None:
-        """A parameter of the query; ``None`` where there is none, or not just one."""
+        """A parameter of the query; ``None`` if there is none, or not just one."""
         return get_parameter(self.inner.query, name)
 
     def answer(self, status: int, content: object = None) -> ForeignResponse:
@@ -133,7 +133,7 @@ def _split_path(path: str, query: bytes) -> tuple[Shape, list[str]]:
 
 
 def _find_parameter(segments: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The template of a path, and what stands for its parameter, decoded; none has two."""
+    """The template of a path, and the decoded value of its parameter; no path has two."""
     for place, collection in enumerate(segments[:-1]):
         if collection in _COLLECTIONS:
             return (*segments[: place + 1], _PARAMETER, *segments[place + 2 :]), decode_segment(segments[place + 1])
@@ -144,7 +144,7 @@ _COLLECTIONS: frozenset[str] = frozenset({"events", "evaluations", "featureImpor
 
 
 def get_parameter(query: bytes, name: str) -> str | None:
-    """A parameter of a query; ``None`` where there is none, or not just one."""
+    """A parameter of a query; ``None`` if there is none, or not just one."""
     values: Mapping[str, list[str]] = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     given = values.get(name, [])
     return given[0] if len(given) == 1 else None

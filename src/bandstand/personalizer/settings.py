@@ -1,8 +1,8 @@
-"""A loop's definition and a Personalizer resource's configuration, each as the other.
+"""Conversion between a loop's definition and a Personalizer resource's configuration.
 
 What means the same in both is said once, by the loop's own table: the learning mode, the rewards, the policy's share of
-uniform picks. The rest stands in the loop's table ``personalizer``. So everything an admin changes over this wire is a
-change of the loop, with who, when, before and after in the ledger.
+uniform picks. Everything else is kept in the loop's table ``personalizer``. So everything an admin changes over this
+wire is a change of the loop, with who, when, before and after in the ledger.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def write_configuration(
     *,
     names_wait: bool,
 ) -> LoopDefinition:
-    """The definition of a loop with what a configuration changes; what it leaves as it was stays as it was.
+    """The definition of a loop after a configuration has changed it; what the configuration leaves out stays.
 
     Args:
         definition: of the loop.
@@ -107,7 +107,7 @@ def write_configuration(
 
 
 def read_policy(definition: LoopDefinition) -> tuple[str, str] | None:
-    """Name and command line of the policy that was last asked for over this wire, if one was."""
+    """Name and command line of the policy that was last requested over this wire, if any."""
     table: Mapping[str, Any] = definition.to_document().get(TABLE, {})  # type: ignore[assignment]  # a table
     asked = table.get(_POLICY)
     return None if asked is None else (asked["name"], asked["arguments"])
@@ -123,12 +123,12 @@ def read_applied(definition: LoopDefinition) -> str | None:
 def write_policy(
     definition: LoopDefinition, policy: Policy, asked: PolicyArguments | None, evaluation: str | None = None
 ) -> LoopDefinition:
-    """The definition of a loop whose active policy is what was asked for.
+    """The definition of a loop with the requested active policy.
 
     Args:
         definition: of the loop.
         policy: the active one.
-        asked: what it is to be; the default of this wire for ``None``.
+        asked: the requested policy; the default of this wire for ``None``.
         evaluation: id of the evaluation that it is taken from, if it is from one.
 
     Raises:
@@ -164,7 +164,7 @@ def _get_parameter(policy: Policy) -> str:
 
 
 def _replace_policy(document: Mapping[str, Any], policy: Policy, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The loop's own policies with the active one as it is but for the changes.
+    """The loop's own policies, with the changes applied to the active one.
 
     It keeps its name, and with it what it has learned.
     """

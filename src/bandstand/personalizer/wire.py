@@ -35,7 +35,7 @@ class PersonalizerWire:
         model: makes and takes files of what the loop has learned.
 
     Attributes:
-        optimizer: looks for a better policy at times, while somebody runs it.
+        optimizer: looks for a better policy from time to time, while it is run.
     """
 
     def __init__(

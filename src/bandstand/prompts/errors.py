@@ -1,4 +1,4 @@
-"""How asking fails before anything is asked."""
+"""Errors of prompts, raised before any model is called."""
 
 from bandstand.errors import BandstandError
 

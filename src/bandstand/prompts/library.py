@@ -11,8 +11,8 @@ A file is TOML front matter between two lines of ``+++`` and a Jinja2 template w
     {% block system %}You write tips.{% endblock %}
     {% block user %}Write {{ n }}.{% endblock %}
 
-Templates run sandboxed and strict: a value that is not there is an error, never an empty string. What can be known to
-be wrong is found when the file is read, so that a broken file is named with its line and the others stay usable.
+Templates run sandboxed and strict: a value that is not there is an error, never an empty string. Faults are found when
+a file is read, so that a broken file is named with its line and the others stay usable.
 """
 
 import re
@@ -153,7 +153,7 @@ class PromptLibrary:
         return cls(prompts, broken)
 
     def get(self, name: str, version: str) -> Prompt | None:
-        """The prompt of that name and version, None where there is none."""
+        """The prompt of that name and version, None if there is none."""
         return self._prompts.get((name, version))
 
     def list_versions(self, name: str) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ def _check_tree(tree: nodes.Template, parameters: Collection[str]) -> None:
     for line, text in _iter_outside(tree):
         if text.strip():
             before = text[: len(text) - len(text.lstrip())].count("\n")
-            raise _BrokenFileError(line + before, "what stands outside of the blocks would never be sent")
+            raise _BrokenFileError(line + before, "text outside of the blocks would never be sent")
     for name, block in blocks.items():
         if name not in _BLOCKS:
             raise _BrokenFileError(block.lineno, f"there is no use for a block {name!r}")

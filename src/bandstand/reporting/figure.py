@@ -12,7 +12,7 @@ GREY = "#888888"
 def build_line(
     name: str, x: Sequence[int] | Sequence[str], y: Sequence[float | None], style: Mapping[str, Any]
 ) -> Figure:
-    """Draw a line; it has a gap where there is no value."""
+    """Draw a line; it has a gap if there is no value."""
     return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": dict(style)}
 
 
@@ -28,7 +28,7 @@ def build_banded_line(
     Args:
         name: of the line; the band comes and goes with it.
         x: where each mean is.
-        mean: None where there is none; so is ``stderr``.
+        mean: None if there is none; so is ``stderr``.
         stderr: of each mean.
         style: of the line; its ``color`` is the band's too.
     """

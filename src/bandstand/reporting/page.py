@@ -67,7 +67,7 @@ def render_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_plus_minus(value: float | None, stderr: float | None = None, form: str = ".4f") -> str:
-    """Write a value with its standard error; a dash where there is none."""
+    """Write a value with its standard error; a dash if there is none."""
     if value is None:
         return "–"
     return format(value, form) if stderr is None else f"{format(value, form)} ± {format(stderr, form)}"

@@ -8,12 +8,12 @@ from bandstand.service.context import ServiceContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationResult:
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: the decision counts as shown; ``reason`` says why not.
         applied: a reward that came before has taught its policy now.
-        reward: what it taught; ``None`` where nothing had come.
+        reward: what it taught; ``None`` if nothing had come.
     """
 
     ok: Literal[True] = True
@@ -25,7 +25,7 @@ class ActivationResult:
 
 
 async def activate(deployment: ServiceContext, decision_id: str, client: str) -> ActivationResult:
-    """Let a decision count as shown. Idempotent, and no change for one that was not held back.
+    """Let a decision count as shown. Idempotent; a decision that was not held back is not changed.
 
     Args:
         deployment: where.

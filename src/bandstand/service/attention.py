@@ -54,7 +54,7 @@ class AttentionItem:
     Attributes:
         code: what kind, for machines.
         message: what is wrong, one sentence.
-        since: the day from which on, in UTC; ``None`` where that is not known.
+        since: the day from which on, in UTC; ``None`` if that is not known.
         advice: what helps.
     """
 
@@ -167,7 +167,7 @@ def _find_closed_loops(deployment: ServiceContext) -> list[AttentionItem]:
 
 
 def find_loop_items(health: LoopHealth) -> list[AttentionItem]:
-    """Whether decisions are drawn as they are logged, and whether their rewards still come.
+    """Warnings if decisions are not drawn as they are logged, or if their rewards no longer come.
 
     Of each check that failed over all time, the day is the first of the newest days on which it failed by itself.
     """

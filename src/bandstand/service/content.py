@@ -1,7 +1,7 @@
 """Content kept back: what answers hold for a caller who may not see what users were shown, sent or said.
 
 Contents, raw features and the context, the numbers that are made of them, and what quotes a user's words. Ids, sources,
-probabilities, rewards and labels stay: a receipt still says what was picked, how, and what came of it.
+probabilities, rewards and labels stay: a receipt still says what was picked, how, and what it earned.
 """
 
 from collections.abc import Mapping

@@ -61,15 +61,15 @@ class ServiceContext:
         judge_worker: what becomes of turns; ``None`` takes none.
         shared_population: the learned priors where others have them too; made here if left out.
         prior_files: where learned priors are kept, if they are made here.
-        population: the learned priors; whoever opens the store opens it after, and closes it before.
+        population: the learned priors; opened after the store, and closed before it.
         drift: what counts of policies that adapt their memory; opened after the population, and closed before it.
         default_policy: the active policy where none was ever promoted.
         promotions: every change of the active policy, the oldest first; read by ``start``.
         launches: every event of every launch, the oldest first; read by ``start``.
-        promotion_lock: held by whoever changes the active policy.
+        promotion_lock: held while the active policy is changed.
         running_experiment: when the experiment began.
         running_holdout: when the holdout began.
-        shadows: looks at decisions; ``None`` where no policy is in the shadow.
+        shadows: looks at decisions; ``None`` if no policy is in the shadow.
         serves_baseline: whether the learning mode has the first candidate served, whatever was learned.
         scoring: decides requests together.
         rewarding: logs rewards together.
@@ -146,7 +146,9 @@ class ServiceContext:
         self._run_shadows(self._list_shadows(self.mode))
 
     async def start(self) -> None:
-        """Begin or go on with experiment and shadows, and make active what was promoted last; the store must be open.
+        """Begin or continue experiment and shadows, and activate the policy that was promoted last.
+
+        The store must be open.
 
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
@@ -165,7 +167,7 @@ class ServiceContext:
         self.store.subscribe(self.refresh)
 
     async def refresh(self) -> None:
-        """Take up which policy was made active, what a launch has come to, and how the loop learns.
+        """Load which policy is active, where a launch stands, and how the loop learns.
 
         Another process may have changed each of them.
 
@@ -226,11 +228,13 @@ class ServiceContext:
         return EVERYBODY
 
     async def apply_definition(self, definition: LoopDefinition) -> None:
-        """Go on in the mode, and with the reward settings, of a definition; what else it says takes a new start.
+        """Apply the mode and the reward settings of a definition.
+
+        Everything else in it needs the loop to be opened again.
 
         Raises:
             LoopRefusedError: the mode needs a baseline that is not configured, or an experiment runs.
-            OverloadedError, StorageFullError, StorageUnavailableError: the loop goes on as before.
+            OverloadedError, StorageFullError, StorageUnavailableError: the loop continues as before.
         """
         serves_baseline = definition.mode != "online"
         if serves_baseline and self._split is not None:
@@ -241,10 +245,12 @@ class ServiceContext:
         if serves_baseline and self._find_baseline() is None:
             raise LoopRefusedError(f"the mode {definition.mode} needs a policy of the kind first, and a floor of 0")
         await self._set_shadows(definition.mode)
-        self._take_definition(definition)
+        self._set_definition(definition)
 
     def follow_definition(self, definition: LoopDefinition) -> None:
-        """Go on as another process has the loop learn: what it is besides takes a new start.
+        """Apply the mode and the reward settings that another process gave the loop.
+
+        Everything else needs it to be opened again.
 
         Raises:
             ConfigurationError: the mode needs a baseline that is not configured here.
@@ -252,10 +258,10 @@ class ServiceContext:
         definition = definition.apply_to(self.definition)
         if definition.mode != "online" and self._find_baseline() is None:
             raise ConfigurationError(f"another process has set the mode {definition.mode}, and no baseline is here")
-        self._take_definition(definition)
+        self._set_definition(definition)
         self._run_shadows_of(definition.mode)
 
-    def _take_definition(self, definition: LoopDefinition) -> None:
+    def _set_definition(self, definition: LoopDefinition) -> None:
         self.definition, self.serves_baseline = definition, definition.mode != "online"
         self.reward_settings = definition.rewards
         if self.judge_worker is not None:
@@ -286,7 +292,7 @@ class ServiceContext:
         self.shadows = ShadowRunner(policies, self.policy_refs, self.store, self.get_prior) if policies else None
 
     def _list_shadows(self, mode: LearningMode) -> list[str]:
-        """Who is in the shadow: of an apprentice the active policy too, and nobody where nothing is taught."""
+        """Who is in the shadow: of an apprentice the active policy too, and nobody if nothing is taught."""
         if mode == "logging":
             return []
         return list(dict.fromkeys((*([self.active_policy] if mode == "apprentice" else ()), *self.shadow_policies)))
@@ -312,7 +318,7 @@ class ServiceContext:
         return baseline
 
     def get_policy(self, name: str | None, user_id: str | None = None) -> Policy:
-        """The policy of that name or alias; where none is named, what the user has: control, arm, or the active one.
+        """The policy of that name or alias; if none is named, what the user has: control, arm, or the active one.
 
         Raises:
             UnknownPolicyError: none is configured under that name.

@@ -48,7 +48,7 @@ class ExperimentStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldoutStatus:
-    """A holdout, and how the users whom it keeps from the bandit compare with the others.
+    """A holdout: the users who are served without the bandit, compared with the others.
 
     Attributes:
         share: of the users, as configured.
@@ -74,8 +74,8 @@ async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus
     The users that an arm has decided for (each once, however often) are compared with its share of all of them:
     χ² = Σ (n − E)²/E with one degree of freedom less than there are arms. A mismatch is p < 0.001 (Fabijan et al. 2019,
     "Diagnosing sample ratio mismatch in online controlled experiments"): the split, or what is logged of it, is broken,
-    and a comparison of the arms says nothing. It is looked at again and again, so of sound splits more than one in a
-    thousand will show it some day.
+    and a comparison of the arms says nothing. The test is repeated at every look, so more than one sound split in a
+    thousand will show a mismatch some day.
     """
     experiment, begun = deployment.experiment, deployment.running_experiment
     if experiment is None or begun is None:
@@ -103,7 +103,7 @@ async def load_experiment_status(deployment: ServiceContext) -> ExperimentStatus
 async def _load_readout(
     deployment: ServiceContext, begun: ExperimentStart | HoldoutStart, arms: Sequence[str], control: str
 ) -> Readout:
-    """What the arms of a split came to; where the engine sums nothing by arm, the sentence says so."""
+    """What the arms of a split earned; if the engine keeps no sums by arm, the sentence says so."""
     history, refusal = ArmHistory(now={}), None
     try:
         history = await deployment.store.load_arms(begun.seq)

@@ -49,7 +49,7 @@ class CandidateExplanation:
 async def load_theta(deployment: ServiceContext, decision: Decision) -> Array | None:
     """The posterior's mean of the decision's policy for its user now, of the shape of its schema's weights.
 
-    None where the policy or the schema that it was made under is no longer configured.
+    None if the policy or the schema that it was made under is no longer configured.
     """
     policy = deployment.catalogue.policies.get(decision.policy.name)
     if policy is None or policy.schema.hash != decision.policy.schema_hash:

@@ -1,7 +1,7 @@
 """Feature health: what callers send and nobody reads, what a schema reads and nobody sends, what never differs.
 
-Counted in memory since the start of the process. The first requests are all looked at, later ones by a sample that
-stands for the others. Names are the callers' own, so only so many are kept, and only those that look like names.
+Counted in memory since the start of the process. The first requests are all looked at; of later ones, a sample
+represents the rest. Names are the callers' own, so only so many are kept, and only those that look like names.
 """
 
 import difflib
@@ -69,7 +69,7 @@ class ReadField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyContrast:
-    """How often a policy could not tell the candidates apart, of the requests with several."""
+    """In how many of the requests with several candidates a policy could not tell them apart."""
 
     policy: str
     requests: int
@@ -216,8 +216,8 @@ class FeatureHealth:
     def merge(self, other: "FeatureHealth") -> None:
         """Take in what another process has counted, of the same catalogue.
 
-        Which names are kept where there are too many, who was looked at, and how open features met their columns, is
-        each process's own.
+        Which names are kept if there are too many, who was looked at, and how open features met their columns, is each
+        process's own.
         """
         self.requests += other.requests
         self.looked_at += other.looked_at
@@ -328,7 +328,7 @@ def _list_tokens(policy: str, counts: _PolicyCounts) -> list[TokenHealth]:
 
 
 def _describe_policy(policy: str, counts: _PolicyCounts) -> list[str]:
-    """What is off with what a policy reads, once enough has come to say so."""
+    """Warnings about the fields that a policy reads, once there are enough requests to judge by."""
     if counts.requests < _MIN_REQUESTS:
         return []
     sentences = []
@@ -348,7 +348,7 @@ def _describe_policy(policy: str, counts: _PolicyCounts) -> list[str]:
 
 
 def _find_meant(name: str, known: Mapping[str, str]) -> str | None:
-    """The known field that a name probably stands for: spelt much alike, or the only one that holds it."""
+    """The known field that an unknown name probably means: spelt alike, or the only one that contains it."""
     by_letters = {_to_letters(each): each for each in known}
     letters = _to_letters(name)
     close = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_CLOSE)

@@ -30,7 +30,7 @@ Verdict = Literal["more", "less", "early"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetGain:
-    """What is earned beside what a target would have earned, a decision.
+    """What is earned compared with what a target would have earned, for each decision.
 
     Attributes:
         value: the target's mean reward, doubly robust.
@@ -38,12 +38,12 @@ class TargetGain:
         stderr: its standard error; like the interval, ``None`` for fewer than two decisions.
         low: lower end of an interval that may be looked at every day, 95 % for all looks together.
         ess: (Σ w)²/Σ w² of the weights π(A)/p.
-        expected_ess: n²/Σ v with v = Σ π²/p, what w² was to be expected: on so many decisions the estimate rests.
+        expected_ess: n²/Σ v with v = Σ π²/p, the expectation of w²: the number of decisions that the estimate rests on.
         mean_weight: should be 1.
         supported: everything that the target does had a chance; else the log cannot tell.
         verdict: ``more`` or ``less`` where the interval is on one side of 0, supported, and ``expected_ess`` is 30.
         known_in_days: until it is one of these, at the rate of the newest days and if the gain is as it looks now; 0
-            where it is one; ``None`` where that is not within two years, or nothing is known of the rate.
+            where it is one; ``None`` if that is not within two years, or nothing is known of the rate.
         warnings: in words.
     """
 
@@ -98,7 +98,7 @@ class GainReport:
     Attributes:
         sentence: the answer.
         as_of: until when events are in it.
-        all: over everything; ``None`` where no decision has a reward.
+        all: over everything; ``None`` if no decision has a reward.
         policies: by the policy that decided.
         spans: the newest 7, 30 and 90 days, today among them: those with a rewarded decision.
         days: by day, the oldest first.
@@ -139,7 +139,7 @@ def build_gain_report(
     Args:
         sums: of all days.
         today: days since the epoch.
-        days: how many of the newest are told one by one.
+        days: how many of the newest are listed one by one.
         since: the first day that counts; ``None`` for the first there is.
         until: the last; ``None`` for the last there is.
         control: the policy that serves a holdout: what it decided is not the bandit's, and left out of the whole.
@@ -165,7 +165,7 @@ def build_gain_report(
 
 
 def build_span(days: Sequence[GainDay], today: int) -> GainSpan | None:
-    """What the sums of some days and policies say together; ``None`` where they are of no decision.
+    """What the sums of some days and policies say together; ``None`` if they are of no decision.
 
     The gain over a target is mean(r − φ): a mean of martingale differences around what was gained in expectation, so
     that its interval holds at every look (:func:`bandstand.bandit.confidence_sequence.compute_half_width`). φ is

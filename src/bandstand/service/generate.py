@@ -24,7 +24,7 @@ class TipWriting:
 
     Attributes:
         prompts: those in service.
-        generator: asks a model; None where no gateway is configured, and tips are made from the tasks alone.
+        generator: asks a model; None if no gateway is configured, and tips are made from the tasks alone.
     """
 
     prompts: PromptService
@@ -50,14 +50,14 @@ class TipCandidate:
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenTips:
-    """Tips, as the caller hears of them.
+    """The tips of one request, and how they were made.
 
     Attributes:
         candidates: the tips, in the order in which they were written.
         model: as the gateway names it; ``template`` where no model was asked.
         prompt_tokens: tokens read, over all tries.
         completion_tokens: tokens written, over all tries.
-        generation_id: ``None`` where the generation could not be logged (``SCORE_WHEN_FULL``, or the user was erased
+        generation_id: ``None`` if the generation could not be logged (``SCORE_WHEN_FULL``, or the user was erased
             meanwhile); rewards of its tips then teach no prompt.
         missing: how many tips fewer than requested.
         tasks_left_out: tasks that the model did not see.

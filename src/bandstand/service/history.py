@@ -25,7 +25,7 @@ class HistoryEntry:
         ts: in whole seconds.
         features: the raw values that the pick was made on, defaults filled in; under the contract's ε-greedy policy
             also whether the pick explored.
-        day_of_week: ``None`` where the policy's schema has no such number.
+        day_of_week: ``None`` if the policy's schema has no such number.
     """
 
     ts: str
@@ -53,11 +53,11 @@ class ReceiptCandidate:
     """One candidate as the user saw it and as the policy did.
 
     Attributes:
-        content: what was shown; ``None`` where the request left it out, as ``source`` and ``source_id``.
+        content: what was shown; ``None`` if the request left it out, as ``source`` and ``source_id``.
         raw_features: as they were sent.
-        features: x; ``None`` where its schema is no longer configured.
+        features: x; ``None`` if its schema is no longer configured.
         excluded: the request did not let it be picked.
-        explanation: what its mean is made of now; ``None`` where nobody asked, or its policy is no longer configured.
+        explanation: what its mean consists of now; ``None`` if not requested, or if its policy is no longer configured.
     """
 
     tip_id: str
@@ -126,7 +126,7 @@ class DecisionReceipt:
     Attributes:
         seed: the uniform draw u in [0, 1).
         floor: δ, the share of uniform picks.
-        feature_labels: ``None`` where the schema is no longer configured.
+        feature_labels: ``None`` if the schema is no longer configured.
         held: it was held back, and not activated.
         window_ends: until when its rewards count; ``None`` for ever.
         content_withheld: what was shown, and the features, are left out, for the caller may not see them.
@@ -165,7 +165,7 @@ async def load_history(deployment: ServiceContext, user_id: str) -> UserHistory:
 
 
 async def load_receipt(deployment: ServiceContext, decision_id: str, *, explain: bool = False) -> DecisionReceipt:
-    """Everything a decision was made of, enough to make the same pick again.
+    """Load the receipt of a decision: everything it was made from, enough to compute the same pick again.
 
     With K candidates that are not excluded, probability p, ``floor`` δ and ``seed`` u: where u < δ the pick is the one
     at ⌊K·u/δ⌋ among these; else the exploit branch g = (p − δ/K)/(1−δ) is inverted at (u−δ)/(1−δ).

@@ -1,4 +1,4 @@
-"""Calibrations and trainings of the judge that a service makes beside its serving.
+"""Calibrations and trainings of the judge that a service runs in the background.
 
 The child is ``bandstand judge-run RUN``; what it learns from are the labels that people gave in the console's review.
 """
@@ -65,7 +65,7 @@ class JudgeRunQueue(RunQueue):
 
     Args:
         runs: where they are kept.
-        state_dir: of the loop, handed to the children, which read its ledger; ``None`` where there is none to read.
+        state_dir: of the loop, handed to the children, which read its ledger; ``None`` if there is none to read.
         clock: seconds since the epoch.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Judgements: look at them, correct one, let the judge try again, or hold old verdicts to a new gate."""
+"""Judgements: list them, correct one, judge a turn again, or apply a new gate to old verdicts."""
 
 import math
 from collections import defaultdict
@@ -100,7 +100,7 @@ class JudgementEvent:
 
     Attributes:
         verdict: the verdict's document as it was given.
-        applied: the document of the map, threshold and calibration that it was held to.
+        applied: the document of the rewards, threshold and calibration that were applied to it.
         reward: what it taught; ``None`` for nothing.
     """
 
@@ -116,7 +116,7 @@ class JudgementEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgementDetail(JudgementSummary):
-    """A judgement with the verdict that stands, what it was held to, and everything that was made of it.
+    """A judgement with its current verdict, what the gate applied to it, and its whole history.
 
     Attributes:
         content_withheld: what quotes the turn is left out, for the caller may not see it.
@@ -139,7 +139,7 @@ class JudgementList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryResult:
-    """How many turns wait again, and how many cannot: their decisions have other rewards, or are gone."""
+    """How many turns wait again, and how many cannot because their decisions have other rewards or are gone."""
 
     ok: Literal[True] = True
     retried: int
@@ -148,7 +148,7 @@ class RetryResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReapplyResult:
-    """How many verdicts were held to the gate, how many teach something else now, and how many cannot."""
+    """How many verdicts the gate was applied to, how many teach something else now, and how many cannot."""
 
     ok: Literal[True] = True
     looked_at: int
@@ -251,7 +251,7 @@ async def override(
         author: who the verdict is by; the key, where nothing else is known.
 
     Raises:
-        UnknownJudgementError: there is none.
+        UnknownJudgementError: there is no such judgement.
         InvalidRequestError: its taxonomy has no such label.
         RewardPendingError: it is still being judged, or its decision is held by another turn.
         AlreadyRewardedError: its decision has got another reward meanwhile.
@@ -286,7 +286,7 @@ async def retry(
     since: float = 0.0,
     reason: str | None = None,
 ) -> RetryResult:
-    """Let unscored turns wait for the judge again: those named, or all since a time, of one reason or of any.
+    """Put unscored turns back into the judge's queue: those named, or all since a time, of one reason or of any.
 
     Raises:
         UnknownJudgementError: one that was named is not there.
@@ -311,13 +311,13 @@ async def retry(
 
 
 async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> ReapplyResult:
-    """Hold verdicts of turns taken since a time to the gate as it is now, with no call of any judge.
+    """Apply the present gate to the verdicts of turns taken since a time, without calling a judge.
 
-    Where that comes to something else than was taught, what was taught is taken back and the other is taught. Turns
+    If the result differs from what was taught, that is taken back and the new reward is taught. Turns
     that a reset, a cap or retention kept from teaching stay so.
 
     Raises:
-        OverloadedError, StorageFullError, StorageUnavailableError: not all were; the rest can be asked for again.
+        OverloadedError, StorageFullError, StorageUnavailableError: not all were done; call it again for the rest.
     """
     ids = await worker.store.list_judgement_ids(STATUSES["scored"], since)
     changed = out_of_reach = 0
@@ -333,7 +333,7 @@ async def reapply_gate(worker: JudgeWorker, client: str, *, since: float) -> Rea
 
 
 async def _apply_gate(worker: JudgeWorker, judgement: JudgedTurn, client: str) -> bool:
-    """Hold one verdict to the gate again; returns whether that changed what is taught."""
+    """Apply the gate to one verdict again; returns whether that changed what is taught."""
     taxonomy = worker.options.taxonomies.get(judgement.taxonomy)
     document = await worker.store.find_verdict(judgement)
     before = await worker.store.find_last_applied(judgement)
@@ -368,7 +368,7 @@ def _is_same_reward(one: float | None, other: float | None) -> bool:
 
 
 async def load_coverage(worker: JudgeWorker) -> CoverageReport:
-    """How many turns of each policy were scored, how many taught, and why the others did not."""
+    """Count by policy how many turns were scored, how many taught, and why the others did not."""
     policies: dict[str, list[TurnTotals]] = defaultdict(list)
     for total in await worker.store.load_turn_totals():
         policies[total.policy].append(total)

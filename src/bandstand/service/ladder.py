@@ -1,4 +1,4 @@
-"""Ladder: what the figures of a launch's step say, to go on, to wait or to go back."""
+"""Ladder: whether the figures of a launch's step say to continue, to wait or to go back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class _Guard(NamedTuple):
 
 
 def decide_step(plan: LaunchPlan, step: int, history: ArmHistory) -> LadderDecision:
-    """What the figures of a step say: go on, wait, or go back.
+    """Decide from the figures of a step: continue, wait, or go back.
 
     Every step before the last is an experiment of its own, looked at as often as one likes at an error of 5 % over
     their number on the side that matters: together they take an equal policy back in at most 5 % of launches. It goes

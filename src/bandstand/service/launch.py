@@ -1,4 +1,4 @@
-"""Launch: a policy gets a growing share of the users by itself, while what comes of it allows."""
+"""Launch: a policy gets a growing share of the users by itself, as long as its results allow it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class LaunchStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchAnswer:
-    """The newest launch of a policy; ``None`` where it was never launched."""
+    """The newest launch of a policy; ``None`` if it was never launched."""
 
     launch: LaunchStatus | None
 
@@ -148,7 +148,7 @@ async def act_on_launch(deployment: ServiceContext, policy: str, action: HandAct
 
 
 async def find_launch_status(deployment: ServiceContext, policy: str) -> LaunchStatus | None:
-    """How the newest launch of a policy stands; ``None`` where it was never launched.
+    """How the newest launch of a policy stands; ``None`` if it was never launched.
 
     Raises:
         UnknownPolicyError: no such policy.
@@ -188,7 +188,7 @@ async def find_launch_status(deployment: ServiceContext, policy: str) -> LaunchS
 
 
 async def check_launch(deployment: ServiceContext) -> Move | None:
-    """Look at the launch that runs, and do what its figures say; ``None`` where none does."""
+    """Look at the launch that runs, and do what its figures say; ``None`` if none does."""
     async with deployment.promotion_lock:
         newest = deployment.launches[-1] if deployment.launches else None
         if newest is None or newest.state != "running" or deployment.pinned_by is not None:

@@ -108,7 +108,7 @@ class DriftFinding:
     Attributes:
         day: on which it was found, in UTC.
         half_life_days: in which a reward loses half of its weight; ``None`` for never.
-        since: the day from which on rewards count; ``None`` where all do.
+        since: the day from which on rewards count; ``None`` if all do.
     """
 
     policy: str

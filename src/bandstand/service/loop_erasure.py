@@ -1,4 +1,7 @@
-"""Erasure over all loops: one after the other, noted before the first, so that a crash in between is gone on with."""
+"""Erasure over all loops, one after the other.
+
+It is noted first, so that one that a crash cut short is finished later.
+"""
 
 from dataclasses import replace
 
@@ -13,11 +16,11 @@ from bandstand.service.users import UNREACHABLE_LOG, ErasureReceipt
 async def erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureReceipt:
     """Delete everything held about a user in every loop; the receipt counts what went, in all and by loop.
 
-    Each loop has a ledger of its own, and no commit is of two. The default one's says first, synced, that the user is
-    being erased, and forgets it when all is done; whoever has it next goes on from there.
+    Each loop has a ledger of its own, and no commit covers two. So the default loop's ledger first notes, synced, that
+    the user is being erased, and drops the note when all is done; the next process that opens it continues from there.
 
     Raises:
-        OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and goes on at the next start, or
+        OverloadedError, StorageFullError, StorageUnavailableError: it is not done, and continues at the next start, or
             when it is asked for again.
     """
     await loops.refresh()
@@ -45,7 +48,7 @@ async def _erase_everywhere(loops: Loops, user_id: str, client: str) -> ErasureR
 
 
 async def resume_erasures(loops: Loops) -> None:
-    """Go on with what a process that died had begun."""
+    """Finish the erasures that a process which died had begun."""
     default = loops.get(DEFAULT_LOOP)
     async with default.gate.pass_through():
         for user_id, client in await default.deployment.store.list_erasure_notes():
@@ -53,7 +56,7 @@ async def resume_erasures(loops: Loops) -> None:
 
 
 async def _erase_in(loop: ManagedLoop, loops: Loops, user_id: str, client: str) -> ErasureReceipt | None:
-    """The receipt of one loop; ``None`` where it is not open."""
+    """The receipt of one loop; ``None`` if it is not open."""
     async with loop.gate.pass_through():
         if loop.runtime is None:
             is_gone = all(other is not loop for other in loops)

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.errors import BandstandError
 from bandstand.service.loop_registry import LoopRegistry
@@ -50,12 +51,10 @@ class LoopFollower:
     async def close(self) -> None:
         """End."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await cancel_task(self._task)
 
     def watch(self, loop: ManagedLoop) -> None:
-        """Have a loop that runs ask what it is, whenever what its decisions are made under has changed."""
+        """Make a running loop load its definition whenever another process has changed it."""
         loop.deployment.load_definition = partial(self._load_definition, loop.name)
 
     async def _load_definition(self, name: str) -> LoopDefinition | None:

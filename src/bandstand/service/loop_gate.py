@@ -1,4 +1,4 @@
-"""The way into a loop: requests pass while it runs, and wait for a moment while it is closed and opened again."""
+"""The entrance of a loop: requests pass while it runs, and wait while it is closed and opened again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -35,11 +35,11 @@ class LoopGate:
         """Wait until nobody has to."""
         await self._opened.wait()
 
-    def count_in(self) -> None:
+    def count_entry(self) -> None:
         """Be inside, without being known there; the gate must be open, and no await between the two."""
         self._count += 1
 
-    def count_out(self) -> None:
+    def count_exit(self) -> None:
         """Be outside again."""
         self._count -= 1
         self._left.set()
@@ -47,13 +47,13 @@ class LoopGate:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be inside; the gate must be open, and no await between the two."""
-        self.count_in()
+        self.count_entry()
         token = _inside.set(_inside.get() | {id(self)})
         try:
             yield
         finally:
             _inside.reset(token)
-            self.count_out()
+            self.count_exit()
 
     @asynccontextmanager
     async def pass_through(self) -> AsyncIterator[None]:
@@ -99,12 +99,12 @@ class ChangeLock:
         """Hold it; whoever closed a gate has opened it by then."""
         passed = [gate for gate in self._list_gates() if gate.is_passed]
         for gate in passed:
-            gate.count_out()
+            gate.count_exit()
         try:
             await self._lock.acquire()
         finally:
             for gate in passed:
-                gate.count_in()
+                gate.count_entry()
 
     async def __aexit__(self, *_: object) -> None:
         """Let the next one have it."""

@@ -1,4 +1,4 @@
-"""Which loops there are, as the events of the default loop's ledger tell."""
+"""The loops that exist, read from the events of the default loop's ledger."""
 
 from collections.abc import Callable, Iterator
 
@@ -34,7 +34,7 @@ class LoopRegistry:
         """The loop of that name.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
         """
         loop = self._loops.get(name)
         if loop is None:

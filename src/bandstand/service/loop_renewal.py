@@ -1,7 +1,7 @@
-"""How a loop that runs becomes another: closed and composed anew, or, the default one, in another form.
+"""How a loop that runs becomes another: closed and composed again, or, the default one, in another form.
 
 The default loop is the process's own: its gate is the server's application, and other loops use what it has. So it
-stays, lets go of its state, and takes that up again with other policies.
+stays, releases its state, and takes that up again with other policies.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ async def compose_beside(compose: Callable[..., T], *args: object) -> T:
 
 
 async def run_apart(work: Coroutine[Any, Any, T]) -> T:
-    """Have a state let go of, or taken up: what that begins goes on when the request that asked is long answered."""
+    """Have a state released, or taken up: what that begins goes on when the request that asked is long answered."""
     return await asyncio.create_task(work, context=Context())
 
 

@@ -29,13 +29,14 @@ class LoopRuntime(Protocol):
         """Own its state and be ready; nothing is left open where that fails."""
 
     async def close(self) -> None:
-        """Commit what was accepted and let go."""
+        """Commit what was accepted, and close the state."""
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+        """Close the state, run work that needs it exclusively on a thread, and open the state again.
 
         Raises:
-            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+            BandstandError: what ``work`` raised; or the state cannot be opened again, and the loop answers nothing any
+                more.
         """
 
     def compose_form(self, definition: LoopDefinition) -> LoopForm:
@@ -46,7 +47,7 @@ class LoopRuntime(Protocol):
         """
 
     async def take_form(self, form: LoopForm) -> LoopForm:
-        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+        """Release the state, and take it up in another form; nobody may be inside. Returns the former one.
 
         Raises:
             BandstandError: the state cannot be taken up so, and is as before.
@@ -54,8 +55,10 @@ class LoopRuntime(Protocol):
 
 
 ComposeLoop = Callable[[LoopDefinition, str | None], LoopRuntime]
-"""Joins the parts of a loop over the place of its state; it blocks for some hundred milliseconds, and raises
-ConfigurationError, or UnsupportedByEngineError."""
+"""Joins the parts of a loop over the place of its state.
+
+It blocks for some hundred milliseconds, and raises ConfigurationError, or UnsupportedByEngineError.
+"""
 
 
 class LoopPlaces(Protocol):
@@ -76,7 +79,7 @@ class LoopPlaces(Protocol):
         """
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Delete the state of a loop; again does nothing."""
+        """Delete the state of a loop; idempotent."""
 
     async def sweep(self) -> None:
         """Finish what a process that died was deleting."""
@@ -88,7 +91,7 @@ class ManagedLoop:
 
     Attributes:
         definition: what it is.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
         changed_at: when it was last changed or made, seconds since the epoch; ``None`` for the default one as it began.
         changed_by: name of the API key that did so.
         runtime: what serves it; ``None`` while nothing does.

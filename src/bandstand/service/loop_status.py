@@ -20,7 +20,7 @@ class LoopStatus:
     Attributes:
         open: whether it takes requests; ``fault`` says why not.
         active_policy: what un-named requests mean, and, of an apprentice, what learns; ``None`` while it is not open.
-        definition: as it can be put again.
+        definition: in the form that ``PUT`` accepts.
         changed_by: name of the API key; ``settings`` for the configuration file; ``None`` for a default loop that is as
             it began.
     """
@@ -63,7 +63,7 @@ class LoopListing:
 
 
 def list_loops(loops: Loops, only: str | None = None) -> LoopListing:
-    """Every loop, or only the one that somebody may see."""
+    """Every loop, or only the one that the caller may see."""
     return LoopListing(loops=[build_loop_status(loop) for loop in loops if only in {None, loop.name}])
 
 
@@ -71,7 +71,7 @@ def describe_loop(loops: Loops, name: str) -> LoopDescription:
     """One loop.
 
     Raises:
-        UnknownLoopError: there is none of that name.
+        UnknownLoopError: there is no such loop.
     """
     return LoopDescription(**asdict(build_loop_status(loops.get(name))), changes=list_loop_entries(loops, name))
 

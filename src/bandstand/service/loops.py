@@ -1,9 +1,9 @@
 """The loops of a service: which there are, how they are made, changed and deleted, and who did so.
 
 Every loop but the default one has a ledger, documents, priors and a queue of turns of its own: nothing that one learns
-can reach another. Which loops there are is told by events of the default loop's ledger, each logged before what it says
-is done: a process that dies in between is gone on with at the next start. Where several processes share that ledger,
-each follows what the others log there.
+can reach another. Events of the default loop's ledger say which loops exist. Each event is logged before it is carried
+out; if the process dies in between, the next start carries it out. If several processes share that ledger, each follows
+what the others log there.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Loops:
     """The loops of one service.
 
     Args:
-        default: serves the default loop; whoever makes this opens it before, and closes it after.
+        default: serves the default loop; opened before this is, and closed after.
         compose: makes what serves another.
         places: where their states are.
 
@@ -78,7 +78,7 @@ class Loops:
     async def open(self, configured: Mapping[str, LoopDefinition]) -> None:
         """Open every loop; the default one must be open.
 
-        A loop that cannot be opened takes no requests, and is no reason not to serve the others.
+        A loop that cannot be opened takes no requests; the others serve.
 
         Args:
             configured: the loops of the configuration file. One is applied where the file says something else of it
@@ -146,7 +146,7 @@ class Loops:
     # ── following other processes ─────────────────────────────────────────────────────────────────────────────────
 
     async def refresh(self) -> None:
-        """Take up what other processes have logged of the loops, if there are others.
+        """Apply what other processes have logged about the loops, if there are other processes.
 
         Raises:
             StorageUnavailableError: the ledger cannot be read now.
@@ -168,7 +168,7 @@ class Loops:
                     await self._reconcile(before.get(name), self.get(name) if name in self._registry else None)
 
     async def _reconcile(self, was: tuple[ManagedLoop, LoopDefinition] | None, now: ManagedLoop | None) -> None:
-        """Have a loop served as it is now, after another process has changed it."""
+        """Make a loop what it is now in the ledger, after another process has changed it."""
         if was is not None and was[0] is not now:
             await self._discard(was[0])
         elif now is not None and now.runtime is not None and is_applicable(now.deployment.definition, now.definition):
@@ -209,7 +209,7 @@ class Loops:
         """The loop of that name.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
         """
         return self._registry.get(name)
 
@@ -217,7 +217,7 @@ class Loops:
         """The loop of that name, though another process made it this moment.
 
         Raises:
-            UnknownLoopError: there is none.
+            UnknownLoopError: there is no such loop.
             StorageUnavailableError: the ledger cannot be read now.
         """
         if name not in self._registry:
@@ -259,7 +259,10 @@ class Loops:
         return await self._repeat(lambda: self._create(definition, client))
 
     async def _repeat(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Change loops; again where another process has done so meanwhile. Once it has begun, whoever asked may go."""
+        """Change loops; try again if another process has changed them meanwhile.
+
+        Once begun, it finishes even if the caller is gone.
+        """
 
         async def repeat() -> T:
             for _ in range(_TRIES):
@@ -295,11 +298,10 @@ class Loops:
         """Give a loop another definition. Idempotent.
 
         Another mode, or other reward settings, are in effect at once. For anything else, and for another table of
-        reactions, the loop is closed and opened again: requests wait for that moment, and nothing that it learned is
-        lost.
+        reactions, the loop is closed and opened again: requests wait meanwhile, and nothing that it learned is lost.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             InvalidRequestError: the definition is wrong, or not for this loop.
             LoopRefusedError: it cannot be put into effect, and all is as before.
             OverloadedError, StorageFullError, StorageUnavailableError: nothing has changed.
@@ -307,7 +309,7 @@ class Loops:
         return await self._repeat(lambda: self._change(definition, client))
 
     async def set_mode(self, name: str, mode: LearningMode, client: str) -> ManagedLoop:
-        """Have a loop learn in another way; ``online`` promotes an apprentice. As :meth:`change`."""
+        """Change how a loop learns; ``online`` promotes an apprentice. As :meth:`change`."""
         return await self._repeat(lambda: self._change(replace(self.get(name).definition, mode=mode), client))
 
     async def _change(self, definition: LoopDefinition, client: str) -> ManagedLoop:
@@ -347,10 +349,10 @@ class Loops:
             return change
 
     async def run_closed(self, name: str, work: Callable[[], None]) -> None:
-        """Run what needs a loop's state for itself, on a thread, while the loop has let go of it; requests wait.
+        """Run work that needs a loop's state exclusively, on a thread, while the loop is closed; requests wait.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             BandstandError: what ``work`` raised, or the loop is not open.
         """
         await asyncio.shield(self._run_closed(name, work))
@@ -366,7 +368,7 @@ class Loops:
         """Delete a loop and all that it holds, for good.
 
         Raises:
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             LoopRefusedError: it is the default one.
             OverloadedError, StorageFullError, StorageUnavailableError: it is there as before.
         """
@@ -381,7 +383,7 @@ class Loops:
             await self._discard(loop)
 
     async def _discard(self, loop: ManagedLoop) -> None:
-        """Let go of a loop that is gone, and of its state."""
+        """Release a loop that was deleted, and delete its state."""
         async with loop.gate.close():
             await close_loop(loop, "it was deleted")
             await self._places.discard(loop.name, loop.place)

@@ -16,7 +16,7 @@ class MetricMean:
     """The mean of a metric over the rewards that brought it, and its normal interval of 95 %.
 
     Attributes:
-        low: ``None`` where fewer than two rewards brought it, as ``high``.
+        low: ``None`` if fewer than two rewards brought it, as ``high``.
     """
 
     rewards: int

@@ -1,4 +1,4 @@
-"""Picks: what gets picked of late, by item, by source and by feature value, and what comes of it."""
+"""Picks: what was picked lately, by item, by source and by feature value, and what it earned."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -39,7 +39,7 @@ class PickGroup:
         share: of all picks.
         rewarded: the picks with a reward that stands.
         mean_reward: of these.
-        difference: to the mean over all other picks; ``None`` where there is none.
+        difference: to the mean over all other picks; ``None`` if there is none.
     """
 
     name: str
@@ -57,7 +57,7 @@ class PickTable:
     Attributes:
         groups: the largest of them, the largest first; of a number all of them, eight at most, in its order.
         distinct: how many there are.
-        others: what the rest have in common, which is nothing; ``None`` where there is no rest.
+        others: all further groups taken together; ``None`` if there are none.
     """
 
     groups: Sequence[PickGroup]
@@ -70,7 +70,7 @@ class PickReport:
     """What the newest decisions picked.
 
     Attributes:
-        sentence: what is picked most, and what comes of it.
+        sentence: says what is picked most, and what it earns.
         since: when the oldest of them was made; ``None`` for no decision.
         decisions: how many; no more than ``max_decisions``, the newest.
         mean_reward: of those with a reward.
@@ -91,10 +91,10 @@ class PickReport:
 
 
 class _Outcomes(NamedTuple):
-    """What came of all picks: arrays of one length.
+    """The result of all picks: arrays of one length.
 
     Attributes:
-        rewards: 0 where there is none.
+        rewards: 0 if there is none.
         is_rewarded: 1 or 0.
         people: numbers of the users from 0 on.
     """
@@ -240,8 +240,8 @@ def _estimate(value: float, terms: Array, outcomes: _Outcomes, rewarded: float) 
     """A value that decisions add terms to, with a normal interval of 95 % where enough of them are ``rewarded``.
 
     The variance is Σ t² · n/(n − 1), once over decisions and once over users, whose terms are added up before: the
-    larger of the two. Users differ lastingly, so that their decisions are no independent ones (Deng, Knoblich and
-    Lu 2018); and where there are few of them, theirs alone would be too small.
+    larger of the two. Users differ lastingly, so that their decisions are no independent ones (Deng, Knoblich and Lu
+    2018); and if there are few of them, theirs alone would be too small.
     """
     squares = []
     of_people = np.bincount(outcomes.people, weights=terms)

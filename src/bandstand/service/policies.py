@@ -18,7 +18,7 @@ class PolicyDescription:
         active: whether un-named requests mean it, of all users or of some.
         share: the share of the users whose un-named requests mean it.
         shadow: whether it looks at what other policies decide.
-        prior: what a new user starts from; ``None`` where the policy believes nothing of users.
+        prior: what a new user starts from; ``None`` if the policy believes nothing of users.
         schema: the name of its feature schema.
     """
 

@@ -10,7 +10,7 @@ from bandstand.store.tables.promotions import Promotion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivePolicyStatus:
-    """Which policy is active, since when, and by whom; the latter two are ``None`` where no promotion made it so."""
+    """Which policy is active, since when, and by whom; the latter two are ``None`` if no promotion made it so."""
 
     active: str
     since: str | None

@@ -1,4 +1,4 @@
-"""Prompts: the library in service, which version a request gets, and what each version has come to."""
+"""Prompts: the library in service, which version a request gets, and what each version has earned."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class PromptService:
             raise PromptsKeptError(error.detail) from error
 
     def update_shares(self, totals: Sequence[PromptTotals]) -> None:
-        """Take in what each prompt came to; it counts under ``auto`` only."""
+        """Update the shares from what each prompt earned; only under ``auto``."""
         self._totals = totals
         if not self.is_automatic:
             self._shares = uniform(self._loaded.versions)
@@ -107,7 +107,10 @@ class PromptService:
         self._shares = dict(zip((prompt.version for prompt in arms), played.tolist(), strict=True))
 
     async def run_updates(self, store: Store, seconds: float = RELEARN_SECONDS) -> None:
-        """Under ``auto``, learn from the ledger again and again; while it cannot be read, what is known stands."""
+        """Under ``auto``, update the shares from the ledger periodically.
+
+        While it cannot be read, the last ones stand.
+        """
         while self.is_automatic:
             await asyncio.sleep(seconds)
             with suppress(BandstandError):
@@ -174,7 +177,7 @@ class PromptDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVersionStats:
-    """What one wording of a version came to.
+    """What one wording of a version earned.
 
     Attributes:
         version: ``template`` for tips made without a prompt.
@@ -228,7 +231,7 @@ def get_detail(prompts: PromptService, name: str, version: str) -> PromptDetail:
     """One prompt with its text.
 
     Raises:
-        UnknownPromptError: there is none.
+        UnknownPromptError: there is no such prompt.
     """
     prompt = prompts.get(name, version)
     return PromptDetail(

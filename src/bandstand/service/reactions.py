@@ -1,4 +1,4 @@
-"""Reactions of the past under the table of now: what each came to is taken back, and taught as it comes to now."""
+"""Past reactions under the present table: the old reward of each is taken back, and the new one is taught."""
 
 import asyncio
 from collections import Counter
@@ -27,13 +27,13 @@ class AppliedTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReactionRevision:
-    """What came of it, or in a dry run would.
+    """The result of it, or in a dry run would.
 
     Attributes:
         reactions: how many were looked at.
-        revised: worth something else now: taken back, and taught so.
-        unchanged: worth the same.
-        unmapped: the table says nothing of them, and they stay as they are.
+        revised: have another reward now: taken back, and taught again.
+        unchanged: have the same reward.
+        unmapped: are not in the table, and stay as they are.
         users: of how many users those are that were revised.
         priors: policies whose population prior was learned again; none in a dry run.
     """
@@ -65,7 +65,7 @@ _running_tasks = set["asyncio.Future[tuple[Counter[str], list[str]]]"]()  # the 
 async def reapply_reactions(
     deployment: ServiceContext, client: str, *, since: float | None = None, dry_run: bool = True
 ) -> ReactionRevision:
-    """Let every reaction that stands teach what it is worth under the loop's present table.
+    """Give every reaction that stands its reward under the loop's present table.
 
     Each decision is revised in one commit, and counts as taught when that is. Idempotent: what stops half-way goes on
     when it is asked for again.
@@ -106,7 +106,7 @@ async def reapply_reactions(
 
 
 async def _survey(deployment: ServiceContext, since: float) -> _Survey:
-    """Look at every reaction; only those that come to something else are remembered."""
+    """Look at every reaction; only those with another reward are remembered."""
     settings, survey, after = deployment.reward_settings, _Survey(), 0
     while page := await deployment.store.list_reactions(after, since, _PAGE_SIZE):
         for each in page:
@@ -128,7 +128,7 @@ async def _survey(deployment: ServiceContext, since: float) -> _Survey:
 async def _revise(
     deployment: ServiceContext, different: Mapping[Hashable, Sequence[LoggedReaction]], client: str
 ) -> tuple[Counter[str], list[str]]:
-    """Revise what is different; returns how many reactions of each user, and whose prior was learned again."""
+    """Revise what differs; returns how many reactions of each user, and the policies whose prior was learned again."""
     store, revised = deployment.store, Counter[str]()
     groups = list(different.values())
     for first in range(0, len(groups), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Readout: what the arms of a split came to, and whether they differ, by user and at every look."""
+"""Readout: what the arms of a split earned, and whether they differ, by user and valid at every look."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ ArmVerdict = Literal["control", "better", "worse", "early"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmReadout:
-    """What came of one arm's users.
+    """The result of one arm's users.
 
     Attributes:
         users: with a decision.
@@ -166,7 +166,7 @@ def judge_difference(arm: ArmSums, control: ArmSums, difference: ValueEstimate |
 
 
 def estimate_mean(sums: ArmSums) -> tuple[float, float] | None:
-    """The mean a decision and its variance by user; infinite where there are fewer than two."""
+    """The mean a decision and its variance by user; infinite if there are fewer than two."""
     if sums.n <= 0:
         return None
     mean, users = sums.total / sums.n, sums.rewarded

@@ -23,7 +23,7 @@ def is_same_score_request(catalogue: Catalogue, one: Mapping[str, Any], other: M
 
 
 def hash_reward_request(catalogue: Catalogue, request: Mapping[str, Any]) -> bytes:
-    """What tells a retry of a reward from a contradiction: 16 bytes over what is read of it.
+    """Hash what is read of a reward request to 16 bytes, by which a retry is told from a contradiction.
 
     With a ``decision_id`` the features are the decision's, and ``user_id`` and ``tip_id`` only have to agree with it
     (:func:`is_about`). Without one they are read, and so is what the features say beyond their defaults.

@@ -22,12 +22,12 @@ from bandstand.store.records import AcceptedReward, Reward
 
 @dataclass(slots=True)
 class RewardResult:
-    """What came of a reward.
+    """The result of a reward.
 
     Attributes:
         applied: whether it taught its policy; ``reason`` says why not.
-        repeated: an earlier reward answers again, for the same request.
-        aggregate: what the decision has taught with it; ``None`` where that is nothing, or this reward alone.
+        repeated: the same request came before, and this is its earlier reward.
+        aggregate: what the decision has taught with it; ``None`` if that is nothing, or this reward alone.
     """
 
     policy: str
@@ -62,12 +62,12 @@ def begin_reward(
     policy: str | None = None,
     idempotency: tuple[str, str] | None = None,
 ) -> None:
-    """Have what the user did taught, by ``decision_id`` or by the legacy fields.
+    """Begin to teach a reward, by ``decision_id`` or by the legacy fields.
 
     Args:
         deployment: where.
         request: a validated reward request.
-        done: called with what came of it once it is committed and synced, or with what this would raise later on.
+        done: called with the result once it is committed and synced, or with the error.
         client: name of the API key.
         policy: the policy named by the route, if one is.
         idempotency: scope (key name and route) and ``Idempotency-Key``.
@@ -171,7 +171,7 @@ def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mappin
 
 
 def _parse_value(request: Mapping[str, Any], settings: RewardSettings) -> float:
-    """What a request gives: its reward, what its reaction is worth, or else what its metrics come to."""
+    """Return the value of a request: its reward, or that of its reaction, or that of its metrics."""
     reaction, metrics = request.get("reaction"), request.get("metrics")
     if metrics is not None and "decision_id" not in request:
         message = "need a decision_id"

@@ -56,7 +56,7 @@ class RewardRequest:
     """A reward request, and what it is for.
 
     Attributes:
-        value: what it is worth, in [-1, 1].
+        value: its value, in [-1, 1].
         client: name of the API key.
         policy: the policy that the route names, if it names one.
         decision: what it rewards; ``None`` in the legacy form.
@@ -71,7 +71,7 @@ class RewardRequest:
     idempotency: tuple[str, str] | None
 
     def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
-        """Hear which reward stands, committed and synced, or why none does; for a class of whoever asks."""
+        """Receive the reward that stands, committed and synced, or the error; callers override this."""
         raise NotImplementedError
 
 
@@ -83,7 +83,7 @@ class RewardBatch:
         self._waiting: list[RewardRequest] = []
 
     def submit(self, request: RewardRequest) -> None:
-        """Have a reward logged with its neighbours."""
+        """Submit a reward to be logged with its neighbours."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._log_waiting)
         self._waiting.append(request)
@@ -108,7 +108,7 @@ async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]
     """The decision that a reward request names; ``None`` in the legacy form.
 
     Raises:
-        UnknownDecisionError: there is none of that id.
+        UnknownDecisionError: there is no such decision.
     """
     decision_id = request.get("decision_id")
     if decision_id is None:
@@ -183,7 +183,7 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
 
 
 def _read_reaction(request: Mapping[str, Any], ts: float, settings: RewardSettings) -> SentReaction | None:
-    """What came as a reaction, as it was sent."""
+    """The reaction of a request, as it was sent."""
     reaction = request.get("reaction")
     return None if reaction is None else SentReaction.from_request(reaction, ts, settings.reactions)
 

@@ -55,7 +55,7 @@ def build_status(run: RunRecord) -> RunStatus:
 
 
 def compute_seconds_left(run: RunRecord) -> float | None:
-    """Seconds until a run is done, if it goes on as it has; ``None`` where it is not played, or has only begun."""
+    """Seconds until a run is done, if it continues as it has; ``None`` if it is not played, or has only begun."""
     if run.state != "running" or run.started is None or run.heartbeat is None or not run.done:
         return None
     return (run.heartbeat - run.started) / run.done * (run.total - run.done)

@@ -23,12 +23,12 @@ _NOT_LOGGED = (OverloadedError, StorageFullError, StorageUnavailableError)
 
 @dataclass(slots=True)
 class ScoreResult:
-    """The pick, as the caller hears of it.
+    """The answer to a score request.
 
     Attributes:
-        decision_id: ``None`` where the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
+        decision_id: ``None`` if the decision could not be logged (``SCORE_WHEN_FULL``) and takes no reward.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
-        repeated: an earlier decision answers again, for the same request.
+        repeated: the same request came before, and this is its earlier decision.
         eligible: places of the candidates that could be picked; ``None`` for all.
     """
 
@@ -74,7 +74,7 @@ def begin_score(
     client: str,
     policy: str | None = None,
 ) -> None:
-    """Have one of ``request["candidates"]`` picked for ``request["user_id"]``.
+    """Begin to pick one of ``request["candidates"]`` for ``request["user_id"]``.
 
     Args:
         deployment: where.
@@ -87,7 +87,7 @@ def begin_score(
     Raises:
         UnknownPolicyError: no such policy.
         InvalidRequestError: what is excluded is no candidate, or all of them.
-        LearningModeError: another than the baseline is asked, and only that serves.
+        LearningModeError: the request names another policy than the baseline, and only that serves.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
@@ -120,14 +120,14 @@ class _ScoreCall(ScoreRequest):
     named: str | None
 
     def begin(self) -> None:
-        """Have it decided with its neighbours, once its user is in memory."""
+        """Submit it to be decided with its neighbours, once its user is in memory."""
         if find_profile(self.deployment, self.request["user_id"]) is None:
             run(self._load_user())
         else:
             self.deployment.scoring.submit(self)
 
     def restart(self) -> None:
-        """Begin anew: its user has left memory."""
+        """Begin again, because its user has left memory."""
         run(self._load_user())
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
@@ -148,7 +148,7 @@ class _ScoreCall(ScoreRequest):
             self.done(result, None)
 
     def _decide_anew(self) -> None:
-        """Begin anew from what holds now, by the policy that decides now."""
+        """Begin again from the present state, with the policy that is active now."""
         self.decision = None
         try:
             self.tries = count_try(self.tries)
@@ -204,7 +204,7 @@ class _ScoreCall(ScoreRequest):
             self.done(earlier, None)
 
     async def _find_earlier(self) -> ScoreResult | None:
-        """The first answer under the caller's own id, where the request reads the same again."""
+        """The first answer under the caller's own id, if the request is the same."""
         own_id: str | None = self.request.get("decision_id")
         earlier = None if own_id is None else await self.deployment.store.find_receipt(own_id)
         if earlier is None:

@@ -59,7 +59,7 @@ class ScoringContext(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ScoreRequest:
-    """A request whose user is in memory; a class of whoever asks says what follows.
+    """A request whose user is in memory; callers derive a class that says what follows.
 
     Attributes:
         body: the request as it came.
@@ -68,8 +68,8 @@ class ScoreRequest:
         is_named: the request names its policy, or its user is held out, and so takes no part in an experiment.
         eligible: places of the candidates that may be picked; ``None`` for all.
         decision: what was made of it and submitted.
-        numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself lets go
-            of at its commit.
+        numbers: mean, width, score and probability of every candidate, shape (4, K), which the decision itself releases
+            at its commit.
         captured: what policies in the shadow believed.
         tries: how often it was decided before, from a state that had moved.
     """
@@ -86,11 +86,11 @@ class ScoreRequest:
     tries: int = 0
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
-        """Hear which decision stands under its id, or why none does."""
+        """Receive the decision that stands under its id, or the error."""
         raise NotImplementedError
 
     def restart(self) -> None:
-        """Hear that its user has left memory meanwhile."""
+        """Called if its user has left memory meanwhile."""
         raise NotImplementedError
 
 
@@ -102,7 +102,7 @@ class ScoreBatch:
         self._waiting: list[ScoreRequest] = []
 
     def submit(self, request: ScoreRequest) -> None:
-        """Have a request decided with its neighbours."""
+        """Submit a request to be decided with its neighbours."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._decide_waiting)
         self._waiting.append(request)
@@ -241,7 +241,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
 def _build_window(
     settings: RewardSettings, request: Mapping[str, Any], ts: float, *, teaches: bool
 ) -> RewardWindow | None:
-    """Until when rewards of a decision made at ``ts`` count; ``None`` where its first one settles it, whenever.
+    """Until when rewards of a decision made at ``ts`` count; ``None`` if its first one settles it, whenever.
 
     Silence teaches nothing where nothing does.
     """
@@ -252,7 +252,7 @@ def _build_window(
 
 
 def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
-    """Places of the candidates that may be picked, of each; ``None`` where all may. A group has equally many."""
+    """Places of the candidates that may be picked, of each; ``None`` if all may. A group has equally many."""
     places = [each.eligible for each in group if each.eligible is not None]
     return places or None
 

@@ -41,7 +41,7 @@ class SlotResult:
 
 @dataclass(frozen=True, slots=True)
 class SlotsResult:
-    """What all slots show, in their order; ``repeated``: earlier decisions answer again, for the same request."""
+    """What all slots show, in their order; ``repeated``: the same request came before, and these are its decisions."""
 
     policy: str
     slots: Sequence[SlotResult]
@@ -65,8 +65,8 @@ async def score_slots(
 
     Raises:
         UnknownPolicyError: no such policy.
-        LearningModeError: another than the baseline is asked, and only that serves.
-        InvalidRequestError: the slots cannot all be filled, or name a candidate that is none.
+        LearningModeError: the request names another policy than the baseline, and only that serves.
+        InvalidRequestError: the slots cannot all be filled, or name an unknown candidate.
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
@@ -202,7 +202,7 @@ async def _load_profile(deployment: ServiceContext, user_id: str) -> Profile:
 async def _find_earlier(
     deployment: ServiceContext, slots: Sequence[_Slot], own_id: str, policy: str | None
 ) -> SlotsResult | None:
-    """The first answer again, where the request reads the same again; ``None`` where there was none.
+    """The first answer, if the request is the same; ``None`` if there was none.
 
     Raises:
         DecisionConflictError: the id names another request.

@@ -1,4 +1,4 @@
-"""What policies in the shadow would have earned, beside what was earned, on the same decisions."""
+"""What shadow policies would have earned on the same decisions, compared with what was earned."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class ValueEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowComparison:
-    """A policy in the shadow beside what was served, on the same decisions; see :func:`build_comparison`.
+    """A shadow policy compared with what was served, on the same decisions; see :func:`build_comparison`.
 
     Attributes:
         hash: of the definition that the numbers are of.
@@ -55,9 +55,9 @@ class ShadowComparison:
 
 
 async def load_shadow_values(deployment: ServiceContext) -> Mapping[str, ShadowComparison] | None:
-    """Every policy in the shadow, live and estimated, side by side; ``None`` where none is there.
+    """Every policy in the shadow, live and estimated, side by side; ``None`` if none is there.
 
-    The sums are of its definition as it is configured, from all the times that it was in the shadow.
+    The sums are of its present definition, from all the times that it was a shadow.
     """
     if deployment.shadows is None:
         return None
@@ -96,7 +96,7 @@ def build_comparison(policy_hash: str, sums: ShadowSums) -> ShadowComparison:
 def _compute_values(
     sums: ShadowSums,
 ) -> tuple[ValueEstimate, ValueEstimate, ValueEstimate | None, ValueEstimate | None]:
-    """*live*, *ips*, *snips* and *gain*; the latter two are ``None`` where no weight is left."""
+    """*live*, *ips*, *snips* and *gain*; the latter two are ``None`` if no weight is left."""
     n = sums.rewarded
     live, ips = sums.r / n, sums.wr / n
     of_live, of_ips = sums.rr - n * live * live, sums.wwrr - n * ips * ips

@@ -25,7 +25,7 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuestion:
-    """What somebody looks for, as they say it; an empty text narrows nothing.
+    """A search as the caller wrote it; an empty text does not narrow it.
 
     Attributes:
         words: all of them stand in one candidate's content.
@@ -60,8 +60,8 @@ class MatchedDecision:
     Attributes:
         held: it was held back and never shown.
         matches: the candidates that fit, the first ten of them.
-        reward: the value of the newest reward; ``None`` where none came.
-        applied: whether it taught, and was not taken back since; ``None`` where none came.
+        reward: the value of the newest reward; ``None`` if none came.
+        applied: whether it taught, and was not taken back since; ``None`` if none came.
         reason: why not.
     """
 
@@ -86,7 +86,7 @@ class DecisionMatches:
     """A page of decisions that fit, newest first.
 
     Attributes:
-        next: the ``before`` of where to look on; ``None`` where there is no further decision to look at.
+        next: the ``before`` of the next page; ``None`` if there is no further decision to look at.
         searched: how many were looked at for this page.
         reached: when the oldest of these was made; ``None`` for none.
         content_withheld: contents were left out, for the caller may not see them.
@@ -113,7 +113,7 @@ async def find_decisions(
     Args:
         sight: the ledger.
         question: what to look for.
-        before: where the page before says to look on.
+        before: ``next`` of the previous page.
         limit: how many.
         scanned: among how many decisions.
         shows_content: with contents.
@@ -126,7 +126,7 @@ async def find_decisions(
 
 
 def build_matches(found: DecisionPage, *, shows_content: bool = True) -> DecisionMatches:
-    """A page of the ledger's as it is told."""
+    """A page of the ledger, as it is answered."""
     return DecisionMatches(
         decisions=[_to_match(each, shows_content=shows_content) for each in found.decisions],
         next=found.next,
@@ -137,7 +137,7 @@ def build_matches(found: DecisionPage, *, shows_content: bool = True) -> Decisio
 
 
 def parse_question(question: SearchQuestion) -> DecisionSearch:
-    """What to look for in the ledger.
+    """Parse a search into what to look for in the ledger.
 
     Raises:
         InvalidRequestError: the question cannot be asked so.

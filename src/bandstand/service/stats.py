@@ -51,7 +51,7 @@ class MemoryComparison:
 
     Attributes:
         half_life_days: in which a reward loses half of its weight; ``None`` for never.
-        since: rewards from before do not count; ``None`` where all do.
+        since: rewards from before do not count; ``None`` if all do.
         score: log-likelihood of the rewards, each before it was taught.
     """
 
@@ -66,8 +66,8 @@ class MemorySummary:
 
     Attributes:
         half_life_days: in which a reward loses half of its weight; ``None`` for never.
-        since: the change from which on rewards count; ``None`` where all do.
-        changed_at: when that was found; ``None`` where nothing ever drifted.
+        since: the change from which on rewards count; ``None`` if all do.
+        changed_at: when that was found; ``None`` if nothing ever drifted.
         gain: by how much its score was above that of the memory before.
         compared_at: when memories were last compared; ``None`` for not yet.
         scores: of all that were compared.
@@ -89,9 +89,9 @@ class DeploymentSummary:
         policies: by name.
         gain: whether it pays.
         experiment: ``None`` while none runs.
-        holdout: ``None`` where nobody is held out.
-        shadows: by name; ``None`` where no policy is in the shadow.
-        judge: what became of turns; ``None`` where none are taken.
+        holdout: ``None`` if nobody is held out.
+        shadows: by name; ``None`` if no policy is in the shadow.
+        judge: what became of turns; ``None`` if none are taken.
         memory: by name, of policies that adapt theirs.
         features: what callers send, and what of it is read.
         metrics: by policy and name; empty where no reward brought any.

@@ -36,8 +36,8 @@ async def accept(
         idempotency: scope (key name and route) and ``Idempotency-Key``.
 
     Raises:
-        InvalidRequestError: it has another reward beside the turn, or no decision and not all legacy fields, or names a
-            taxonomy that there is not.
+        InvalidRequestError: it has another reward besides the turn, or neither a decision nor all legacy fields, or
+            names an unknown taxonomy.
         JudgeOffError: this deployment judges nothing.
         UnknownPolicyError, UnknownDecisionError, WrongPolicyError: what it names is not there, or not so.
         AlreadyRewardedError, RewardPendingError: the decision has a reward, or a turn that is still being judged.

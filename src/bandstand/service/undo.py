@@ -58,7 +58,7 @@ class UndoEntry:
     """The record of one undo.
 
     Attributes:
-        by: name of the API key that asked.
+        by: name of the API key of the caller.
         selection: the fields of the request that were given.
         policies: rewards by policy.
     """
@@ -80,7 +80,7 @@ class UndoList:
 
 
 class _RevokedRewards(NamedTuple):
-    """What was taken back: how many rewards of how many users, of which policies, and whose prior was learned again."""
+    """What was taken back: rewards by policy, of how many users, and the policies whose prior was learned again."""
 
     rewards: int
     users: int
@@ -95,7 +95,7 @@ async def undo(deployment: ServiceContext, selection: Selection, client: str, *,
     """Take back the rewards that fit the selection: all of them in one commit, or none.
 
     State is then what it would be had they never come; what was decided meanwhile, caps included, stays decided.
-    Idempotent: what was taken back before is passed over.
+    Idempotent: rewards that were taken back before are skipped.
 
     Args:
         deployment: where.
@@ -131,7 +131,7 @@ async def undo(deployment: ServiceContext, selection: Selection, client: str, *,
 
 
 async def list_undos(deployment: ServiceContext, before: int, limit: int) -> UndoList:
-    """A page of the records of undos, the newest first: who asked, when, what was meant, and how much it was."""
+    """A page of the records of undos, newest first: who undid what, when, and how much it was."""
     page = await deployment.store.list_undos(before, limit + 1)
     return UndoList(
         revocations=[_build_entry(each) for each in page[:limit]],

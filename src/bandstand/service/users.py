@@ -38,7 +38,7 @@ class ErasureReceipt:
     Attributes:
         erased: how much of each kind went.
         unreachable: what may still hold something and cannot be reached from here.
-        loops: how much of it in which loop; ``None`` where there is none but the default one.
+        loops: how much of it in which loop; ``None`` if there is none but the default one.
     """
 
     ok: Literal[True] = True

@@ -31,7 +31,7 @@ _POLICIES = ("linucb-v1", "linucb-v2", "thompson-v1", "first-v1")
 
 @dataclass(slots=True)
 class _DemoUser:
-    """Somebody whose next step is ``step``; half of them talk."""
+    """A simulated user whose next step is ``step``; half of them talk."""
 
     user_id: str
     episode: Episode
@@ -64,7 +64,7 @@ class DemoUsers:
         self._decisions = 0
 
     async def play(self, decisions: int, per_second: float = DECISIONS_PER_SECOND) -> None:
-        """Make so many decisions, about so many a second, and ask now and then for what operators ask.
+        """Make a number of decisions, about so many a second, and from time to time the calls that operators make.
 
         Raises:
             ServiceError: the service is gone, or refuses.

@@ -1,4 +1,4 @@
-"""How a simulation is refused, and how it ends when it cannot go on."""
+"""How a simulation is refused, and how it ends when it cannot continue."""
 
 from collections.abc import Sequence
 

@@ -108,7 +108,7 @@ def _find_window(known: Mapping[str, Any], per_day: int) -> int:
 
 
 def _style_baseline(name: str) -> Figure:
-    """Tell random from the oracle by the dashes; of several runs, the name begins with either."""
+    """Draw random and the oracle with different dashes; with several runs, the name begins with either."""
     return {"color": GREY, "dash": _BASELINES.get(name.partition(" ")[0], "dashdot"), "width": 1.5}
 
 

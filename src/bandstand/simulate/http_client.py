@@ -28,8 +28,8 @@ class ServicePlayers:
     """Policies of a running service; proxies are ignored, redirects not followed.
 
     Users are called ``USERS/SEED/NUMBER``. Decisions bring their own ids, so a call that is made again, by a retry or
-    by a continued run, changes nothing. A simulation has time, and no use for fallbacks: it ends with the first call
-    that stays without an answer.
+    by a continued run, changes nothing. A simulation has time and needs no fallbacks: it ends at the first call without
+    an answer.
 
     Args:
         url: where the service is.
@@ -112,7 +112,7 @@ class _ServiceLearner:
         )
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> None:  # noqa: ARG002 (where users talk)
-        """Tell ``/reward`` what the user did."""
+        """Send what the user did to ``/reward``."""
         if self._decision is None:
             raise RuntimeError("learning comes after a decision")
         told = {"action": reaction.action, "dwell_ms": reaction.dwell_ms}

@@ -1,4 +1,4 @@
-"""How large a simulation may be that a service is asked for; the command line plays larger ones."""
+"""Limits of simulations that a service plays; the command line plays larger ones."""
 
 from typing import NamedTuple
 

@@ -54,7 +54,7 @@ class ChatPlan:
         tier: ``rules``, ``local``, ``llm`` or ``auto``.
         gate: ``hard`` or ``soft``.
         tau: the threshold of the hard gate.
-        judge: who exactly, when the run was begun; None where the service judges.
+        judge: who exactly, when the run was begun; None if the service judges.
     """
 
     tier: ChatTier = "local"
@@ -230,6 +230,6 @@ def to_truth_name(policy: str) -> str:
 
 
 def parse_contestant(contestant: str) -> tuple[str, bool]:
-    """Tell a contestant's policy, and whether the truth teaches it."""
+    """Parse a contestant into its policy, and whether the truth teaches it."""
     policy = contestant.removesuffix(_BY_TRUTH)
     return policy, policy != contestant

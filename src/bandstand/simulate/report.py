@@ -93,7 +93,7 @@ def _render_policies(result: Mapping[str, Any]) -> str:
 
 
 def _render_agreement(result: Mapping[str, Any]) -> str:
-    """How the judge heard what users said, where they talk."""
+    """How the judge read what users said, if they talk."""
     if "hearing" not in result:
         return ""
     rows = [

@@ -21,7 +21,7 @@ from bandstand.store.turn_protocol import AllowUpdate, JudgementLog, TurnQueue
 
 
 class ComposedLogs(GenerationLog, LoopLog):
-    """Generations and loops of a store, each in a part of its own; what a method promises stands in the protocols."""
+    """Generations and loops of a store, each in a part of its own; the protocols say what a method promises."""
 
     _generations: GenerationLog
     _loops: LoopLog
@@ -52,7 +52,7 @@ class ComposedLogs(GenerationLog, LoopLog):
 
 
 class ComposedTurns(TurnQueue, JudgementLog):
-    """Turns that wait and what is made of them, each in a part of its own; the protocols say what a method promises."""
+    """Waiting turns and judgements, each in a part of its own; the protocols say what a method promises."""
 
     _turns: TurnQueue
     _judgements: JudgementLog

@@ -1,4 +1,4 @@
-"""What a store promises of gains: of holdouts, launches, and what decisions earned beside what else could have been."""
+"""What a store promises about gains: holdouts, launches, and what decisions earned compared with the alternatives."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,10 +10,10 @@ from bandstand.store.tables.splits import HoldoutStart
 
 
 class GainLog(Protocol):
-    """What decisions earned beside what else could have been, summed a little behind the commits."""
+    """What decisions earned compared with the alternatives, summed a little behind the commits."""
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on.
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues.
 
         Returns:
             Its beginning, which an earlier start may have been; ``None`` for no holdout.
@@ -41,4 +41,4 @@ class GainLog(Protocol):
         """The sums by day and policy, as far as they have come."""
 
     async def load_arms(self, split: int) -> ArmHistory:
-        """What came of the users of each arm of a split, by the number of the event that began it, as far as that."""
+        """The result of the users of each arm of a split, by the number of the event that began it, as far as that."""

@@ -33,7 +33,7 @@ def get_nonce(event_id: str) -> str:
 
 
 def parse_event_id(event_id: str) -> int | None:
-    """The event number inside an id of ours, or ``None`` where the id is the caller's own."""
+    """The event number inside an id of ours, or ``None`` if the id is the caller's own."""
     return int(event_id[:_SEQ_DIGITS], 16) if _ID_PATTERN.fullmatch(event_id) else None
 
 

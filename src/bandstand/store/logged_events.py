@@ -23,8 +23,8 @@ class LoggedDecision(NamedTuple):
         propensity: probability with which it was picked.
         probabilities: of all candidates, shape (K,).
         body: the score request as it came.
-        reward: the value; None where no reward came.
-        means: what its policy expected of each candidate, shape (K,); empty where that is not known.
+        reward: the value; None if no reward came.
+        means: what its policy expected of each candidate, shape (K,); empty if that is not known.
     """
 
     seq: int
@@ -68,7 +68,7 @@ class LoggedReset(NamedTuple):
 
 
 class LoggedState(NamedTuple):
-    """A user's state was put in place of what was learned: by an import, or by retention for what it took.
+    """A user's state replaced what was learned: by an import, or by retention for the events that it deleted.
 
     Attributes:
         seq: number of the import; 0 of what retention took.

@@ -1,4 +1,4 @@
-"""The state directories of loops beside the default one: ``loops/NAME`` in its own."""
+"""The state directories of the other loops: ``loops/NAME`` in the default loop's."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ class LoopDirectories:
 
     @staticmethod
     def find_outer(directory: Path) -> Path | None:
-        """The state directory in which this is a loop's; ``None`` where it is none."""
+        """The outer state directory of a loop's directory; ``None`` if it belongs to no loop."""
         outer = directory.parent.parent
         return outer if directory.parent.name == _FOLDER and (outer / "ledger.db").is_file() else None
 
@@ -36,7 +36,7 @@ class LoopDirectories:
         return sorted(path.parent.name for path in self._folder.glob("[!.]*/ledger.db"))
 
     def discard(self, name: str) -> None:
-        """Delete the state of a loop; again does nothing.
+        """Delete the state of a loop; idempotent.
 
         It has another name first: whatever ends the deletion, no half of it is ever taken for a loop's state.
         """

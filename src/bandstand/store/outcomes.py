@@ -1,7 +1,7 @@
-"""What comes of an event that was submitted: to be awaited, or to be called back with, which needs no task.
+"""The result of a submitted event: to be awaited, or delivered to a callback, which needs no task.
 
 A store may return whatever can be awaited. One that commits on the event loop's thread returns an :class:`Outcome`,
-which tells of its end itself: a batch of requests then goes on right there, without a task, a future and a turn of the
+which calls back by itself: a batch of requests then continues right there, without a task, a future and a turn of the
 loop for each.
 """
 
@@ -18,9 +18,9 @@ _tasks: set[asyncio.Future[Any]] = set()  # a loop holds its tasks but weakly
 
 
 class Outcome(Generic[T]):
-    """What comes of an event, for as many as want to know.
+    """The result of an event, for any number of waiters.
 
-    That one of them goes is nothing to the event, nor to the others. Who comes late hears at once what became of it.
+    If one of them is cancelled, that affects neither the event nor the others. A late waiter gets the result at once.
     """
 
     __slots__ = ("_error", "_is_settled", "_value", "_waiting")
@@ -32,7 +32,7 @@ class Outcome(Generic[T]):
         self._waiting: list[OutcomeCallback[T]] = []
 
     def settle(self, value: T | None, error: BaseException | None) -> None:
-        """Say what came of it, or the error for which nothing did."""
+        """Set the result or the error."""
         self._value, self._error, self._is_settled = value, error, True
         for callback in self._waiting:
             try:
@@ -42,14 +42,14 @@ class Outcome(Generic[T]):
                 asyncio.get_running_loop().call_exception_handler(context)
 
     def call_when_settled(self, callback: OutcomeCallback[T]) -> None:
-        """Have a callback called once it is settled, by whoever settles it; at once if it is."""
+        """Register a callback for when it is settled; it is called at once if it is settled already."""
         if self._is_settled:
             callback(self._value, self._error)
         else:
             self._waiting.append(callback)
 
     def __await__(self) -> Generator[object, None, T]:
-        """Wait for it; returns what came of it, or raises the error."""
+        """Wait for it; returns the result, or raises the error."""
         if not self._is_settled:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(partial(_wake, future))
@@ -60,24 +60,24 @@ class Outcome(Generic[T]):
 
 
 def watch(awaited: Awaitable[T], callback: OutcomeCallback[T]) -> None:
-    """Have a callback called with what comes of something, in a task only if that cannot tell of its end itself."""
+    """Call a callback with the result of something awaitable, in a task only if it cannot call back by itself."""
     if isinstance(awaited, Outcome):
         awaited.call_when_settled(callback)
         return
     future: asyncio.Future[T] = asyncio.ensure_future(awaited)
     _tasks.add(future)
-    future.add_done_callback(partial(_tell, callback))
+    future.add_done_callback(partial(_call_with_result, callback))
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in a task of its own; it tells whoever waits for it itself."""
+    """Run a coroutine in a task of its own; the coroutine notifies its waiters itself."""
     task = asyncio.get_running_loop().create_task(coroutine)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
 
 def settle_with(coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
-    """Settle an outcome with what comes of a coroutine, which runs in a task of its own."""
+    """Settle an outcome with the result of a coroutine, which runs in a task of its own."""
 
     async def settle() -> None:
         try:
@@ -91,7 +91,7 @@ def settle_with(coroutine: Coroutine[Any, Any, T], outcome: Outcome[T]) -> None:
 
 
 def make_callback(future: "asyncio.Future[T]") -> OutcomeCallback[T]:
-    """The callback that settles a future, unless whoever waited has gone."""
+    """The callback that settles a future, unless its waiter was cancelled."""
 
     def settle(value: T | None, error: BaseException | None) -> None:
         if future.done():
@@ -104,7 +104,7 @@ def make_callback(future: "asyncio.Future[T]") -> OutcomeCallback[T]:
     return settle
 
 
-def _tell(callback: OutcomeCallback[T], future: "asyncio.Future[T]") -> None:
+def _call_with_result(callback: OutcomeCallback[T], future: "asyncio.Future[T]") -> None:
     _tasks.discard(future)
     error = asyncio.CancelledError() if future.cancelled() else future.exception()
     if error is None:

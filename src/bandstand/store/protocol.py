@@ -35,20 +35,20 @@ from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
 class MovedError(Exception):
-    """A decision was made from a state that another process has moved; memory has caught up: make it anew."""
+    """A decision was made from a state that another process has changed; memory has caught up: make it again."""
 
 
 class DepartureListener(Protocol):
-    """Who keeps something of users beside the store: the learned priors."""
+    """An object outside the store that keeps something of users: the learned priors."""
 
     def list_members(self) -> Collection[str]:
         """The users of whom something is kept."""
 
     def apply_reset(self, user_id: str) -> None:
-        """Let go of a user who was reset."""
+        """Release a user who was reset."""
 
     async def apply_erasure(self, user_id: str) -> int:
-        """Let go of a user who was erased; returns how much was made again without them."""
+        """Release a user who was erased; returns how much was made again without them."""
 
     async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
         """Make what these users had a part in again, from their sums as of the event ``seq``."""
@@ -76,7 +76,7 @@ class UserRegister(Protocol):
         """Delete everything about the user and leave a tombstone. Idempotent."""
 
     def subscribe_departures(self, listener: DepartureListener) -> None:
-        """Have somebody told of users whom another process has reset or erased."""
+        """Register a listener for users whom another process has reset or erased."""
         del listener  # of a store of one process: there is no other
 
 
@@ -228,7 +228,7 @@ class UndoLog(Protocol):
         """Reactions that came at ``since`` or later, in order, from after the event ``after``."""
 
     async def reapply_reactions(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
-        """Take back what reactions came to, and teach what they come to now, in one commit.
+        """Take back the old rewards of reactions, and teach the new ones, in one commit.
 
         Args:
             found: reactions of one decision, or one in the legacy form.
@@ -245,7 +245,7 @@ class UndoLog(Protocol):
 
 
 class GenerationLog(Protocol):
-    """Generations, and what came of each prompt."""
+    """Generations, and what each prompt earned."""
 
     async def log_generation(self, generation: LoggedGeneration) -> bool:
         """Log a generation, unless its user was erased after it began; returns whether it was logged.
@@ -255,17 +255,17 @@ class GenerationLog(Protocol):
         """
 
     async def load_prompt_totals(self) -> list[PromptTotals]:
-        """What each prompt came to, in order of first use."""
+        """What each prompt earned, in order of first use."""
 
     async def find_origin(self, decision: Decision) -> TipOrigin | None:
-        """The generation that the decision's pick came from; ``None`` where it came from none."""
+        """The generation that the decision's pick came from; ``None`` if it came from none."""
 
 
 class DeploymentLog(Protocol):
     """What is no single user's: promotions, experiments, policies in the shadow, counts over all users."""
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         del on_change  # of a store of one process: there is no other
 
     async def log_promotion(self, promotion: Promotion) -> None:
@@ -275,7 +275,7 @@ class DeploymentLog(Protocol):
         """Every change of the active policy, the oldest first."""
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on.
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues.
 
         Returns:
             Its beginning, which an earlier start may have been; ``None`` for no experiment.
@@ -290,7 +290,7 @@ class DeploymentLog(Protocol):
     async def set_memory(self, change: MemoryChange) -> None:
         """Log that a policy's rewards count differently from now on.
 
-        What they taught is folded again, of everybody, as they are met: as far back as retention's baseline.
+        Everybody's rewards are summed again as users are met, as far back as retention's baseline.
         """
 
     async def list_memory_changes(self) -> list[MemoryChange]:
@@ -310,17 +310,17 @@ class DeploymentLog(Protocol):
         """What policies in the shadow would have done with a decision."""
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
 
     async def load_policy_totals(self) -> dict[str, PolicyTotals]:
         """Deployment-wide counts by policy."""
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        """Sums about the health of the learning loop, by policy, and by day for the newest ``days``."""
 
 
 class LoopLog(Protocol):
-    """Loops beside the default one, which are in its log; and erasures that go over all of them."""
+    """The other loops, which are in the default loop's log; and erasures that cover all loops."""
 
     async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
         """Log that a loop was made, changed or deleted, synced.
@@ -337,17 +337,17 @@ class LoopLog(Protocol):
         """
 
     async def announce_change(self) -> None:
-        """Have every process see what this loop is now, before it decides in it again."""
+        """Make every process load the loop's present definition before it decides in the loop again."""
         return  # of a store of one process: there is no other
 
     async def list_loop_changes(self) -> list[LoopChange]:
         """Every change of a loop, the oldest first."""
 
     async def note_erasure(self, user_id: str, client: str) -> None:
-        """Log, synced, that a user is being erased in every loop, so that it is gone on with after a crash."""
+        """Log, synced, that a user is being erased in every loop, so that it is continued after a crash."""
 
     async def list_erasure_notes(self) -> list[tuple[str, str]]:
-        """The users of whom that is so, each with the name of the API key that asked for it."""
+        """The users who are being erased, each with the name of the API key that asked for it."""
 
     async def delete_erasure_note(self, user_id: str) -> bool:
         """Forget that; returns whether the log has forgotten it too, as :class:`Erasure` has it."""
@@ -379,7 +379,7 @@ class Store(
         """Take ownership of the state and be ready."""
 
     async def close(self) -> None:
-        """Commit what was accepted, write the checkpoints, let go."""
+        """Commit what was accepted, write the checkpoints, and close the store."""
 
     def status(self) -> StoreStatus:
         """How the store is doing now."""

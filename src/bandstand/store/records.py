@@ -21,7 +21,7 @@ LAST_SEQ = (1 << 63) - 1
 
 
 class Sequence:
-    """Hands out event numbers: ever growing, and by the clock, so that a number tells its time.
+    """Hands out event numbers: always growing, and derived from the clock, so that a number contains its time.
 
     ``seq = milliseconds · 2²⁰ + counter``. Time-ordered row ids keep inserts at the end of the B-tree (measured 2 µs a
     row against 15 µs and growing for random keys). A clock that steps back is outwaited by counting on from the last.
@@ -42,7 +42,7 @@ def first_seq_at(ts: float) -> int:
 
 
 def to_time(seq: int) -> float:
-    """The time that an event number tells: seconds since the epoch, to the millisecond."""
+    """The time in an event number: seconds since the epoch, to the millisecond."""
     return (seq >> _SEQ_SHIFT) / 1000
 
 
@@ -89,8 +89,8 @@ class RewardPart:
     """What was given for a decision whose reward is settled over time.
 
     Attributes:
-        value: what this part comes to.
-        reason: why it does not count; ``None`` where it does.
+        value: the reward of this part.
+        reason: why it does not count; ``None`` if it does.
         taught: what the decision had taught after it; ``None`` for nothing.
         metrics: JSON, as sent.
         formula: hash of the formula that made the value of the metrics.
@@ -110,12 +110,12 @@ class Reward:
     Attributes:
         value: what was given, in [-1, 1]; ``applied`` says whether it taught, ``reason`` why not.
         decision_seq: the decision it names; ``None`` in the legacy form, which only *links* to one.
-        features: the legacy form's raw context and features; ``None`` where the decision holds them.
-        body_hash: of the request, to tell a retry from a contradiction.
+        features: the legacy form's raw context and features; ``None`` if the decision holds them.
+        body_hash: a hash of the request, by which a retry is told from a contradiction.
         shadow_updates: policies in the shadow, which learn from it too, each from its own features of the candidate.
-        settings: how it joins other rewards of its decision; ``None`` where a decision is rewarded once.
+        settings: how it joins other rewards of its decision; ``None`` if a decision is rewarded once.
         reaction: what was sent, where that was no number.
-        part: what was given, where that is not all that its decision is taught.
+        part: what was given, if that is not all that its decision is taught.
     """
 
     user_id: str
@@ -150,7 +150,7 @@ class Decision:
         pick: index of the picked candidate.
         seed: the uniform draw in [0, 1) that picked it; below ``floor`` it explored.
         body: the request as it came (raw context and candidates).
-        request: the same as it was read, as long as it is not logged; ``None`` where nobody holds it.
+        request: the same as it was read, as long as it is not logged; ``None`` if nobody holds it.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
         shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
@@ -159,7 +159,7 @@ class Decision:
         subject: whom it was made for, where all users of a loop have one model, which is ``user_id``'s.
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
-        excluded: how many of its candidates could not be picked; what is told of it when it is made.
+        excluded: how many of its candidates could not be picked; known only when it is made.
         window: until when its rewards count; ``None`` for ever, or for the first of them.
         parts: sums over the parts that count, or will once it is activated.
         part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
@@ -260,5 +260,5 @@ class StoreStatus:
     quarantined: int = 0
     last_error: str | None = None
     disk_is_full: bool = False
-    disk_free: int | None = None  # bytes; None where the ledger is on no disk of ours
+    disk_free: int | None = None  # bytes; None if the ledger is on no disk of ours
     details: dict[str, Any] = field(default_factory=dict)

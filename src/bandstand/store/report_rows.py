@@ -13,8 +13,8 @@ class ReportRows(NamedTuple):
 
     Attributes:
         gains: by day and policy.
-        splits: what came of the users of each split that runs, and since when; by its kind.
-        picks: the newest; ``None`` where nobody asked.
+        splits: what the users of each running split earned, and since when; by its kind.
+        picks: the newest; ``None`` if not requested.
     """
 
     gains: GainSums

@@ -1,4 +1,4 @@
-"""What keeps runs that are played beside a service: a file of a state directory, or a table of a shared ledger."""
+"""Storage of background runs: a file of a state directory, or a table of a shared ledger."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -45,7 +45,7 @@ class EvaluationStore(RunStore, Protocol):
     """Evaluations, also for the child that makes one."""
 
     def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
-        """Take a run to play it; ``None`` where it is not there to be played."""
+        """Take a run to play it; ``None`` if it is not there to be played."""
 
     def save(self, claim: RunClaim, progress: RunProgress, now: float) -> bool:
         """Write how far an evaluation is; False where the claim is gone, and nothing was written."""

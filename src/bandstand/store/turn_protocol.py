@@ -19,8 +19,10 @@ TEACHING_WINDOW_S = 3600.0
 """Seconds in which one user's turns may teach so much and no more."""
 
 AllowUpdate = Callable[[Sequence[float] | None], bool]
-"""Whether one more turn of a user may teach, given when turns of theirs have lately; ``None`` where no other process
-could have had one teach."""
+"""Whether one more turn of a user may teach, given when turns of theirs have lately.
+
+``None`` if no other process could have had one teach.
+"""
 
 
 class TurnQueue(Protocol):
@@ -47,7 +49,7 @@ class TurnQueue(Protocol):
         """
 
     async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does.
+        """Put an unscored turn back into the queue; returns whether it waits now.
 
         Raises:
             AlreadyRewardedError, RewardPendingError: its decision is not free any more.
@@ -68,7 +70,10 @@ class TurnQueue(Protocol):
         return await self.load_waiting(seqs)
 
     async def list_abandoned(self) -> list[tuple[int, str, int]]:
-        """Turns that wait and that no living process has, as :meth:`list_waiting` tells them; none, of one process."""
+        """Waiting turns that no living process has, in the form of :meth:`list_waiting`.
+
+        Empty with a single process.
+        """
         return []
 
     async def record_attempt(self, judgement: JudgedTurn, reservation: Settlement | None, day: int) -> None:
@@ -78,7 +83,7 @@ class TurnQueue(Protocol):
         """Log what a call may cost."""
 
     async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
+        """Replace a reservation by its actual cost."""
 
     async def load_spending(self, day: int) -> tuple[int, float]:
         """Tokens and US dollars of a day, with what is still reserved."""
@@ -97,10 +102,10 @@ class JudgementLog(Protocol):
         Args:
             judgement: as it stands in the ledger.
             conclusion: what is made of it.
-            allow_update: asked last, before a reward that would teach is submitted.
+            allow_update: called last, before a reward that would teach is submitted.
 
         Returns:
-            What became of it; ``None`` where its user has been erased.
+            What became of it; ``None`` if its user has been erased.
 
         Raises:
             AlreadyRewardedError: it would teach, and its decision has got another reward meanwhile.
@@ -113,11 +118,11 @@ class JudgementLog(Protocol):
         """The judgement of that id.
 
         Raises:
-            UnknownJudgementError: there is none.
+            UnknownJudgementError: there is no such judgement.
         """
 
     async def find_decision_turn(self, decision: Decision) -> JudgedTurn | None:
-        """The newest turn that was taken as the decision's reward; ``None`` where none was."""
+        """The newest turn that was taken as the decision's reward; ``None`` if none was."""
 
     async def list_judgements(self, states: Collection[JudgementState], before: int, limit: int) -> TurnPage:
         """Judgements in any of ``states``, newest first."""
@@ -134,7 +139,7 @@ class JudgementLog(Protocol):
         """The verdict that stands."""
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
 
     async def list_update_times(self, user_id: str, ts: float) -> list[float]:
         """When turns of the user taught, since ``ts``."""

@@ -55,7 +55,7 @@ class MemoryDeployment:
             self._events.registry.record_shadows(self._events.sequence.next(self._clock()), policies)
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Take note of a policy's memory, and fold everybody's rewards again."""
+        """Record a policy's memory, and sum everybody's rewards again."""
         self._memory_changes.append(change)
         self._events.registry.record_memory(change)
         self._events.refold(change.policy)

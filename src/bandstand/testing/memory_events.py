@@ -111,7 +111,7 @@ class MemoryEvents:
         ]
 
     def refold(self, policy: str) -> None:
-        """Fold the rewards of a policy again, of everybody, under the memory that it has now."""
+        """Sum everybody's rewards of a policy again, under its present memory."""
         for user_id, user in self.users.items():
             for key, state in user.profile.policies.items():
                 if key[0] == policy:

@@ -1,4 +1,4 @@
-"""What decisions earned beside what else could have been, added up anew at each question."""
+"""What decisions earned compared with the alternatives, added up again at each query."""
 
 import json
 from collections import defaultdict
@@ -39,7 +39,7 @@ class MemoryGains(GainLog):
         self._launches: list[LaunchEvent] = []
 
     def record_split(self, kind: str, begun: ExperimentStart | HoldoutStart | None, definition: str | None) -> None:
-        """Take note of a split that begins, or goes on, or ends."""
+        """Take note of a split that begins, or continues, or ends."""
         seq = self._events.sequence.last if begun is None else begun.seq
         if (seq, kind, definition) not in self._splits:
             self._splits.append((seq, kind, definition))
@@ -86,7 +86,7 @@ class MemoryGains(GainLog):
         return GainSums(rows, self._events.sequence.last)
 
     async def load_arms(self, split: int) -> ArmHistory:
-        """What came of the users of each arm of a split."""
+        """The result of the users of each arm of a split."""
         log = SplitLog(self._splits, self.secret)
         users: dict[tuple[str, str, str], tuple[int, int, float]] = {}
         names = set[tuple[int, str]]()

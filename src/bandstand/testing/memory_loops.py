@@ -1,4 +1,4 @@
-"""What the memory store knows of loops: of others beside the default one, and which policy was active in its own."""
+"""What the memory store knows of loops: the others that exist, and which policy was active in its own."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ class MemoryLoops:
         self._erasure_notes.setdefault(user_id, client)
 
     async def list_erasure_notes(self) -> list[tuple[str, str]]:
-        """The users of whom that is so, and who asked for it."""
+        """The users who are being erased, and the clients that asked for it."""
         return list(self._erasure_notes.items())
 
     async def delete_erasure_note(self, user_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reactions in memory: those that came, and what they come to under another table."""
+"""Reactions in memory: those that came, and their rewards under another table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -64,7 +64,7 @@ class MemoryReactions:
         return "forgotten" if taught.seq <= user.profile.reset_seq else "held"
 
     def reapply(self, found: Sequence[LoggedReaction], settings: RewardSettings) -> bool:
-        """Take back what reactions came to, and teach what they come to now."""
+        """Take back the old rewards of reactions, and teach the new ones."""
         first = found[0]
         user = self._events.users.get(first.user_id)
         decision = self._events.decisions.get(first.decision_id or "")

@@ -66,7 +66,7 @@ class MemoryRewards:
             raise IdempotencyMismatchError("this Idempotency-Key came with another body before")
 
     def _add(self, reward: Reward, decision: Decision) -> AcceptedReward:
-        """Take a part of a decision's reward, and teach what all of them come to."""
+        """Add a part of a decision's reward, and teach the aggregate of all parts."""
         events, standing = self._events, decision.reward
         if standing is not None and windows.is_final(standing, reward.settings):
             return AcceptedReward(standing, "decision")

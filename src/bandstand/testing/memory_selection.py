@@ -42,7 +42,7 @@ def select_rewards(events: MemoryEvents, turns: MemoryTurns, selection: Selectio
 
 
 def _list_clients(user: MemoryUser, reward: Reward) -> set[str]:
-    """Who gave a reward, or parts of what it came to."""
+    """The clients that gave a reward, or parts of it."""
     parts = [
         each.client
         for each in user.parts

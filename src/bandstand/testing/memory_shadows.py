@@ -29,5 +29,5 @@ class MemoryShadowLog:
         return self._events.sums.shadows.get_shadows(decision.seq)
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
         return dict(self._events.sums.shadows.sums)

@@ -189,7 +189,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         settings: RewardSettings,
         client: str,  # noqa: ARG002 (there is no ledger to name the client in)
     ) -> bool:
-        """Take back what reactions came to, and teach what they come to now."""
+        """Take back the old rewards of reactions, and teach the new ones."""
         return self._reactions.reapply(found, settings)
 
     def get_cached_decision(self, decision_id: str) -> Decision | None:
@@ -220,7 +220,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         return True
 
     async def load_prompt_totals(self) -> list[PromptTotals]:
-        """What each prompt came to, in order of first use."""
+        """What each prompt earned, in order of first use."""
         return self._events.sums.prompts.get_totals()
 
     async def find_origin(self, decision: Decision) -> TipOrigin | None:
@@ -279,7 +279,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         return dict(self._events.sums.policies)
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound."""
+        """Sums from which the health of the learning loop is computed."""
         newest = min(to_time(self._events.sequence.last), self._clock())
         return self._events.sums.load_loop_sums(to_day(newest) - days + 1)
 
@@ -298,7 +298,7 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         await self._deployment.set_shadows(policies)
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Take note of a policy's memory, and fold everybody's rewards again."""
+        """Record a policy's memory, and sum everybody's rewards again."""
         await self._deployment.set_memory(change)
 
     async def list_memory_changes(self) -> list[MemoryChange]:

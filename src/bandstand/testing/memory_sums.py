@@ -28,8 +28,8 @@ class MemorySums:
     """Everything that is counted over users.
 
     Attributes:
-        prompts: what came of each prompt.
-        shadows: what policies in the shadow would have done, and what that came to.
+        prompts: what each prompt earned.
+        shadows: what shadow policies would have done and earned.
         policies: deployment-wide counts by policy.
     """
 
@@ -91,7 +91,7 @@ class MemorySums:
 
 
 class MemoryPrompts:
-    """Generation → tip → decision → reward, and what that comes to by prompt."""
+    """Generation → tip → decision → reward, summed by prompt."""
 
     def __init__(self) -> None:
         self._generations: dict[str, list[LoggedGeneration]] = {}  # by user, oldest first
@@ -135,7 +135,7 @@ class MemoryPrompts:
         return self._origins.get(decision.seq)
 
     def get_totals(self) -> list[PromptTotals]:
-        """What each prompt came to, in order of first use."""
+        """What each prompt earned, in order of first use."""
         return list(self._totals.values())
 
     def _get_total(self, prompt: PromptRef) -> PromptTotals:
@@ -159,14 +159,14 @@ class MemoryShadows:
         return self._shadows.get(decision_seq, [])
 
     def add(self, decision_seq: int, shadows: Collection[Shadow], reward: float | None) -> None:
-        """Take in the shadows of a decision, and the reward that stands for it."""
+        """Add the shadows of a decision, and the reward that stands for it."""
         self._shadows[decision_seq] = list(shadows)
         for shadow in shadows:
             self.sums[shadow.policy] = self.sums[shadow.policy].with_decision(shadow)
         self.set_reward(decision_seq, reward)
 
     def set_reward(self, decision_seq: int | None, reward: float | None) -> None:
-        """Take note of which reward stands for a decision now; ``None`` for none."""
+        """Record which reward stands for a decision now; ``None`` for none."""
         if decision_seq is None or decision_seq not in self._shadows:
             return
         before = self._rewards.pop(decision_seq, None)

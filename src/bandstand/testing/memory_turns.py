@@ -90,7 +90,7 @@ class MemoryTurns(TurnQueue, JudgementLog):
         return None if known is None else self._copy(known.seq)
 
     async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does."""
+        """Put an unscored turn back into the queue; returns whether it waits now."""
         if judgement.seq not in self._turns or judgement.state != "unscored":
             return False
         decision = self._find_decision(judgement)
@@ -124,7 +124,7 @@ class MemoryTurns(TurnQueue, JudgementLog):
         self._spending[reservation.seq] = (day, reservation.tokens, reservation.usd)
 
     async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
+        """Replace a reservation by its actual cost."""
         if settlement.seq in self._spending:
             self._spending[settlement.seq] = (self._spending[settlement.seq][0], settlement.tokens, settlement.usd)
 
@@ -279,7 +279,7 @@ class MemoryTurns(TurnQueue, JudgementLog):
         return next((document for seq, _, _, document in verdicts if seq == judgement.verdict_seq), None)
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
         conclusions = self._conclusions.get(judgement.seq)
         applied: dict[str, Any] | None = conclusions[-1]["applied"] if conclusions else None
         return applied

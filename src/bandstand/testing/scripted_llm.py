@@ -1,4 +1,4 @@
-"""A chat model that says what it is told to say: no network, no chance, the same protocol."""
+"""A chat model with scripted replies: no network, no chance, the same protocol."""
 
 from collections.abc import Callable, Iterable
 

@@ -69,7 +69,7 @@ class ScriptedAnswer:
         refusal: a refusal's words, where the model refuses.
         refuse: parameters the gateway does not take: a request that holds one is answered 400, naming it.
         raw: a body to send as it is.
-        send_bytes: hang up after so many bytes of the body; 0 hangs up without an answer.
+        send_bytes: close the connection after this many bytes of the body; 0 closes it without an answer.
         report_usage: False leaves the token counts out.
     """
 

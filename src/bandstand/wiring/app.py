@@ -15,6 +15,7 @@ from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.loop_mounts import LoopMounts
 from bandstand.api.routes.generation import log_prompts
 from bandstand.api.routes.loops import build_loops_router
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
 from bandstand.config.catalogue import load_catalogue
 from bandstand.config.loops import load_default_loop, load_loop_catalogue, load_loops
@@ -25,7 +26,7 @@ from bandstand.service.loop_erasure import erase_everywhere, resume_erasures
 from bandstand.service.loops import Loops
 from bandstand.wiring.engine import build_loop_places
 from bandstand.wiring.llm_clients import LlmConnection, connect_gateway, llm_host
-from bandstand.wiring.running_loop import RunningLoop, SharedParts, cancel_task
+from bandstand.wiring.running_loop import RunningLoop, SharedParts
 
 log = structlog.get_logger("bandstand")
 

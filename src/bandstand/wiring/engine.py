@@ -62,7 +62,7 @@ class Engine:
         evaluations: where evaluations of its log are kept.
         words: by which commands find the ledger.
         environment: of those that a service starts, for what no list of processes may show; its own if ``None``.
-        model: makes and takes files of what was learned; ``None`` where those are made of the directory.
+        model: makes and takes files of what was learned; ``None`` if those are made of the directory.
     """
 
     store: KeepsState
@@ -88,9 +88,9 @@ def build_engine(
     Args:
         settings: the deployment's.
         catalogue: the loop's policies and schemas.
-        observe: told of each commit.
+        observe: called after each commit.
         definition: the loop; the default one if left out.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
 
     Raises:
         ConfigurationError: the settings do not go together, or the engine is not installed.
@@ -127,7 +127,7 @@ def get_retention_days(settings: Settings, definition: LoopDefinition) -> int:
 
 
 def build_loop_places(settings: Settings, store: Store) -> LoopPlaces:
-    """Where loops beside the default one are, whose store is given."""
+    """Where the state of the other loops is, given the default loop's store."""
     if read_state_url(settings) is None:
         return DirectoryPlaces(settings.state_dir)
     from bandstand.store.postgres.loop_schemas import LoopSchemas  # noqa: PLC0415 (its driver is an extra)

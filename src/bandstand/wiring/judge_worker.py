@@ -52,7 +52,7 @@ def build_judge_worker(
     Args:
         settings: the deployment's.
         store: where turns wait.
-        population: hears of what they teach.
+        population: is notified of what they teach.
         clock: seconds since the epoch.
         shares: the default loop's, in whose process, and from whose budget, any other judges.
         name: of the loop.
@@ -86,7 +86,7 @@ def build_judge_worker(
 
 
 def build_stateless_judge(settings: Settings, worker: JudgeWorker) -> StatelessJudge:
-    """Make what gives opinions: local tiers here, and an LLM that is asked through the judge's process.
+    """Build what gives opinions: local tiers in this process, and an LLM that is asked through the judge's process.
 
     Raises:
         ConfigurationError: a setting, the deployment's file or a prompt is wrong.
@@ -124,7 +124,7 @@ def build_environment(settings: Settings) -> dict[str, str]:
 
 
 def _build_turn_bound(settings: Settings, taxonomies: Mapping[str, Taxonomy]) -> TurnBound | None:
-    """The most that a turn can cost, each request of it as often as the client tries; None where no LLM is asked."""
+    """The most that a turn can cost, each request of it as often as the client tries; None if no LLM is asked."""
     if llm_host(settings) is None:
         return None
     prompts = {name: load_judge_prompt(settings, _get_prompt_version(name, settings)) for name in taxonomies}

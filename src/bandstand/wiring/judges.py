@@ -63,7 +63,7 @@ def local_judges(settings: Settings, *, mode: Mode | None = None) -> JudgeRegist
 async def open_judges(
     settings: Settings, *, mode: Mode | None = None, cache: VerdictCache | None = None
 ) -> AsyncIterator[JudgeRegistry]:
-    """Make the judges that settings ask for, with their LLM where there is one, and close its connections after.
+    """Make the judges that settings ask for, with their LLM if there is one, and close its connections after.
 
     They belong to the running event loop.
 
@@ -88,14 +88,14 @@ def build_judges(
     cache: VerdictCache | None = None,
     concurrency: int | None = None,
 ) -> JudgeRegistry:
-    """Make the judges that settings ask for, over a client of their LLM; None where they have none.
+    """Make the judges that settings ask for, over a client of their LLM; None if they have none.
 
     Args:
         settings: the deployment's.
         client: asks the LLM.
         mode: in place of ``JUDGE``.
         cache: in place of one of their own; only its verdicts are shared.
-        concurrency: in place of ``JUDGE_MAX_CONCURRENT``, where somebody else keeps that.
+        concurrency: used instead of ``JUDGE_MAX_CONCURRENT``, if the caller limits concurrency itself.
 
     Raises:
         ConfigurationError: see :func:`configuration`; or the prompt is missing or broken.

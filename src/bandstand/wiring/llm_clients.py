@@ -59,7 +59,7 @@ class LlmConnection:
         self._backoff = backoff or Backoff(tries=MAX_TRIES)
 
     def build_client(self, tries: int | None = None) -> ChatClient:
-        """Return a client that tries again what may pass, within the day's caps.
+        """Return a client that retries transient failures, within the day's caps.
 
         Args:
             tries: at most, of one call, in place of the connection's own;
@@ -75,7 +75,7 @@ class LlmConnection:
 
 
 def llm_host(settings: Settings, *, mode: Mode | None = None) -> str | None:
-    """Return the host that turns may be sent to; None where they stay on this machine.
+    """Return the host that turns may be sent to; None if they stay on this machine.
 
     Raises:
         ConfigurationError: ``JUDGE`` is llm, and ``JUDGE_MODEL`` is unset; or a key is missing.
@@ -93,7 +93,7 @@ def llm_host(settings: Settings, *, mode: Mode | None = None) -> str | None:
 
 @asynccontextmanager
 async def open_connection(settings: Settings, *, mode: Mode | None = None) -> AsyncIterator[LlmConnection | None]:
-    """Connect to the judge's model, None where no LLM is asked, and hang up after.
+    """Connect to the judge's model (None if no LLM is asked), and close the connection at the end.
 
     Args:
         settings: the deployment's.
@@ -111,7 +111,7 @@ async def open_connection(settings: Settings, *, mode: Mode | None = None) -> As
 
 
 def connect_gateway(settings: Settings) -> LlmConnection | None:
-    """Connect to the model that writes tips; None where they are made without one."""
+    """Connect to the model that writes tips; None if they are made without one."""
     if settings.generator == "template" or (settings.generator == "auto" and settings.litellm_url is None):
         return None
     provider = _build_provider(

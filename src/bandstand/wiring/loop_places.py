@@ -1,4 +1,4 @@
-"""Where the states of loops beside the default one are: directories in its own, or schemas beside its own."""
+"""Where the states of the other loops are: directories inside the default loop's, or schemas next to its schema."""
 
 import asyncio
 from pathlib import Path
@@ -36,7 +36,7 @@ class DirectoryPlaces(LoopPlaces):
         return None
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Delete the directory of a loop; again does nothing."""
+        """Delete the directory of a loop; idempotent."""
         del place
         await asyncio.to_thread(self._directories.discard, name)
 
@@ -49,7 +49,7 @@ class SchemaPlaces(LoopPlaces):
     """Schemas of a PostgreSQL, and for each a directory for what stays a process's own.
 
     Args:
-        schemas: beside that of the default loop.
+        schemas: next to that of the default loop.
         state_dir: of the default loop.
     """
 
@@ -68,7 +68,7 @@ class SchemaPlaces(LoopPlaces):
         return self._schemas.build_name(name)
 
     async def discard(self, name: str, place: str | None) -> None:
-        """Drop the schema of a loop, whichever process deleted it; again does nothing."""
+        """Drop the schema of a loop, whichever process deleted it; idempotent."""
         await asyncio.to_thread(self._directories.discard, place or name)
         if place is not None:
             await self._schemas.drop(place)

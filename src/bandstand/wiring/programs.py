@@ -44,7 +44,7 @@ async def judge_batch(
 
     Args:
         turns: in any number; one that cannot be judged is ``unscored`` and loses none of the others.
-        config: how it is asked; as the settings have it if left out.
+        config: how the LLM is asked; the settings, if left out.
         progress: called with how many are done, and of how many, after each.
 
     Returns:
@@ -63,7 +63,7 @@ async def classify_feedback(message: str, previous_reply: str, *, threshold: flo
     Args:
         message: what the user said.
         previous_reply: what they said it to.
-        threshold: corrections that are less sure are none.
+        threshold: corrections with less confidence do not count.
 
     Raises:
         TypeError: a text is no string.

@@ -1,4 +1,4 @@
-"""An LLM that reads turns as rewards, for Python programs: what it is asked with, and the object that asks it."""
+"""An LLM that reads turns as rewards, for Python programs: its configuration, and its client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMRewardConfig:
-    """How the LLM is asked; what is left out is as the settings have it, which the environment says.
+    """How the LLM is asked; a field that is left out has the value of its setting in the environment.
 
     Attributes:
         model: its name (``JUDGE_MODEL``, else ``gpt-5-nano``).
@@ -47,7 +47,7 @@ class LLMRewardConfig:
         timeout_s: seconds that one call may take (``JUDGE_CALL_TIMEOUT_S``, 60).
         max_completion_tokens: tokens of a reply, thinking included (``JUDGE_MAX_TOKENS``, 2,048).
         confidence_threshold: τ; less confident verdicts teach nothing (``JUDGE_TAU``, 0.6).
-        cache: whether the same turn is asked about only once (``JUDGE_CACHE``, on).
+        cache: whether the LLM is asked only once about the same turn (``JUDGE_CACHE``, on).
 
     Raises:
         TypeError: an option is of another type.
@@ -105,8 +105,8 @@ class LLMRewardClient:
     last closes them. ``async with`` keeps them open from call to call.
 
     Args:
-        config: how it is asked; as the settings have it if left out.
-        cache: of verdicts, in place of one of its own.
+        config: how the LLM is asked; the settings, if left out.
+        cache: a cache of verdicts to use instead of its own.
 
     Raises:
         TypeError: ``config`` is something else.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from contextvars import Context
 from copy import copy
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from bandstand.api.routes.judge_endpoints import build_opinions_router
 from bandstand.api.routes.judgements import build_judgements_router
 from bandstand.api.routes.shown import build_shown_router
 from bandstand.api.routes.simulations import build_simulations_router
+from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.holdout import Holdout
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
@@ -69,7 +70,7 @@ class SharedParts:
 
     Attributes:
         settings: the deployment's.
-        generator: writes tips; ``None`` where they are made without a model.
+        generator: writes tips; ``None`` if they are made without a model.
         default: the default loop, once it is made.
         opinions: gives opinions, in no loop.
     """
@@ -93,10 +94,10 @@ class RunningLoop:
     """One loop of a process.
 
     Args:
-        shared: what it has in common with the others; the default loop is made first.
+        shared: the parts that all loops share; the default loop is made first.
         definition: what it is.
         catalogue: its policies and schemas.
-        place: what holds its state, where that is not named as the loop.
+        place: what holds its state, if that is not named as the loop.
 
     Attributes:
         deployment: its policies, its store, its clock.
@@ -189,20 +190,21 @@ class RunningLoop:
             self._opened = opened.pop_all()
 
     async def close(self) -> None:
-        """Commit what was accepted and let go."""
+        """Commit what was accepted, and close the state."""
         await self._opened.aclose()
 
     async def run_closed(self, work: Callable[[], None]) -> None:
-        """Let go of the state, run what needs it for itself on a thread, and take the state up again.
+        """Close the state, run work that needs it exclusively on a thread, and open the state again.
 
         Raises:
-            BandstandError: what ``work`` raised; or the state cannot be taken up, and nothing is answered any more.
+            BandstandError: what ``work`` raised; or the state cannot be opened again, and the loop answers nothing any
+                more.
         """
         await self._state.aclose()
         try:
             await asyncio.to_thread(work)
         finally:
-            await self._take_up_state()
+            await self._reopen_state()
 
     def compose_form(self, definition: LoopDefinition) -> _Form:
         """Make, beside the serving, what another definition takes; it blocks for some hundred milliseconds.
@@ -215,7 +217,7 @@ class RunningLoop:
         return _Form(deployment, *self._build_application(deployment))
 
     async def take_form(self, form: LoopForm) -> _Form:
-        """Let go of the state, and take it up in another form; nobody may be inside. Returns the former one.
+        """Release the state, and take it up in another form; nobody may be inside. Returns the former one.
 
         Raises:
             BandstandError: the state cannot be taken up so, and is as before.
@@ -225,7 +227,7 @@ class RunningLoop:
         await self._state.aclose()
         try:
             self._adopt(form)
-            await self._take_up_state()
+            await self._reopen_state()
         except BaseException:
             self._adopt(former)
             await self._take_up_former()
@@ -241,7 +243,7 @@ class RunningLoop:
         return await self._take_up_state()
 
     def _adopt(self, form: _Form) -> None:
-        """Have another form, while the state is let go of."""
+        """Have another form, while the state is released."""
         catalogue, definition = form.deployment.catalogue, form.deployment.definition
         self.store.reconfigure(catalogue, retention_days=get_retention_days(self._shared.settings, definition))
         self._population.reconfigure(catalogue)
@@ -265,7 +267,7 @@ class RunningLoop:
         await self.store.open()
 
     async def _open(self, opened: AsyncExitStack) -> None:
-        await self._take_up_state(is_start=True)
+        await self._reopen_state(is_start=True)
         opened.push_async_callback(self._close_state)
         opened.push_async_callback(self._sight.close)
         opened.push_async_callback(self._judging.close)
@@ -280,7 +282,7 @@ class RunningLoop:
     async def _close_state(self) -> None:
         await self._state.aclose()
 
-    async def _take_up_state(self, *, is_start: bool = False) -> None:
+    async def _reopen_state(self, *, is_start: bool = False) -> None:
         """Own the state, and begin all that reads it and writes to it."""
         async with AsyncExitStack() as opened:
             await self.store.open()
@@ -323,7 +325,7 @@ class RunningLoop:
         """Make the application over this loop, and its gate.
 
         Args:
-            routers: routes beside those that every loop has.
+            routers: routes besides those that every loop has.
             options: how it is served.
             loops: for the console, which shows them.
             erase: for the console; in this loop alone if left out.

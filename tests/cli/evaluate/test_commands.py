@@ -254,7 +254,7 @@ DECISION = '{"user_id": "a", "candidates": [{}], "action": 0, "propensity": 1, "
         ({"log.txt": ""}, ["--from", "log.txt"], "log.txt: it is empty"),
         ({"log.csv": "a,b\n1,2\n"}, ["--from", "log.csv"], "log.csv: there is no column 'reward'; there are a, b"),
         ({"log.csv": ROWS + "x,1,1\n"}, ["--from", "log.csv"], "log.csv: line 3, column 'reward': not a number"),
-        ({"log.csv": ROWS}, ["--from", "log.csv", "--columns", "a=b"], "columns: 'a' is none of ours"),
+        ({"log.csv": ROWS}, ["--from", "log.csv", "--columns", "a=b"], "columns: 'a' is not a known name"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--estimators", "dr"], "needs the probability of every action"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--estimators", "snip"], "did you mean snips?"),
         ({"log.csv": ROWS}, ["--from", "log.csv", "--estimators", "sg_ips:2"], "lambda_ of sg_ips must be in [0, 1]"),

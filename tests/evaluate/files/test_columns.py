@@ -50,7 +50,7 @@ def test_columns_may_be_called_anything() -> None:
             "columns must be NAME=COLUMN, where NAME is one of reward, propensity, action, target, q_hat, propensities",
         ),
         ("reward=", "columns must be NAME=COLUMN"),
-        ("rewards=click", "'rewards' is none of ours; did you mean 'reward'?"),
+        ("rewards=click", "'rewards' is not a known name; did you mean 'reward'?"),
         ("reward=a,", "columns must be NAME=COLUMN"),
     ],
 )

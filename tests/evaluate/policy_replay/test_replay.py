@@ -287,7 +287,7 @@ def test_the_log_is_counted(uniform_log: list[list[LoggedEvent]]) -> None:
         ({"context": {"hour_of_day": 24}}, "hour_of_day must be a whole number from 0 to 23"),
         ({"candidates": [{}, {"features": {"priority": True}}]}, "priority must be a whole number from 1 to 4"),
         ({"candidates": [{}, {"features": []}]}, "not a score request"),
-        ({"candidates": [{}]}, "the pick is none of the candidates"),
+        ({"candidates": [{}]}, "the pick is not one of the candidates"),
         ({"candidates": []}, "not a score request"),
         ({"candidates": 7}, "not a score request"),
     ],

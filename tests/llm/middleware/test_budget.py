@@ -231,7 +231,7 @@ async def test_processes_that_spend_by_one_book_keep_its_caps_together() -> None
         with contextlib.suppress(BudgetExceededError):
             reservation = await budget.reserve(TokenUsage(10, 0))
             book[reservation.number] = reservation.spending
-            budget.note_booked(reservation)
+            budget.record_reservation(reservation)
             reservations.append((budget, reservation))
     assert len(reservations) == 10
     budget, reservation = reservations[0]

@@ -20,26 +20,13 @@ from bandstand.store.postgres.returned_rows import NumberedEvent, RowConverter, 
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.tables.loops import LoopChange
 from tests.store.given import CATALOGUE, DAY, NOON, Subject, assert_same, ledger_of, make_embedded
-from tests.store.maintenance.test_move import USERS, History, _flatten, execute, go_on
+from tests.store.maintenance.moved_history import USERS, History, execute, flatten_sums, go_on
 from tests.store.postgres.moving import move_directory
-from tests.store.postgres.shared import make_shared, run_law_server
+from tests.store.postgres.shared import make_shared
 
 SLOW = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def history(tmp_path_factory: pytest.TempPathFactory) -> History:
-    made = History(tmp_path_factory.mktemp("returned") / "state")
-    await made.make()
-    return made
-
-
-@pytest.fixture(scope="module")
-def database() -> Any:
-    with run_law_server() as url:
-        yield url
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -88,7 +75,7 @@ async def test_there_and_back_again_is_equal(moved: History, history: History, d
     for user_id in USERS:
         assert_same(returned["profiles"][user_id], stayed["profiles"][user_id])
     for name in ("totals", "metrics", "prompts", "enrolled", "shadows"):
-        assert _flatten(returned[name]) == pytest.approx(_flatten(stayed[name]), abs=1e-9), name
+        assert flatten_sums(returned[name]) == pytest.approx(flatten_sums(stayed[name]), abs=1e-9), name
 
 
 async def test_what_was_done_in_the_shared_ledger_comes_along(moved: History, database: str) -> None:

@@ -162,7 +162,7 @@ async def whoever_one_resets_or_erases_the_other_s_priors_let_go_of(subjects: Sh
     await other.store.reset("anna", "tests")
     await other.store.erase("berta", "tests")
     for _ in range(2):
-        await store.ledger.departures.look(store.secret)
+        await store.ledger.departures.notify_departed(store.secret)
         await store.ledger.departures.close()
         assert priors.kept == {"carla"}
 

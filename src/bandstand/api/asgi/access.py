@@ -70,7 +70,7 @@ class Access:
 
     Args:
         keys: the configured API keys; with none, everybody on this machine is admitted.
-        allowed_hosts: under which a keyless service may be called, beside loopback; see
+        allowed_hosts: names under which a service without keys may be called, besides loopback; see
             :class:`bandstand.api.asgi.host_patterns.HostPatterns`.
         loop: to which requests are admitted.
         read_content: whether the role ``read`` may see contents, raw features and what quotes users' words.
@@ -142,7 +142,7 @@ class Access:
         return key is not None and key.role == "admin"
 
     def find_bound_loop(self, headers: Headers) -> str | None:
-        """The loop that the caller's key is bound to; ``None`` where it is bound to none, or is none of ours."""
+        """The loop that the caller's key is bound to; ``None`` if it is bound to none, or is unknown."""
         key = self._find_key(headers) if self.binds_keys else None
         return None if key is None else key.loop
 
@@ -162,7 +162,7 @@ class Access:
         return found
 
     def _check_local(self, headers: Headers, *, is_probe: bool) -> None:
-        """Refuse what a web page may have caused, be it by a name of its own for our address.
+        """Refuse requests that a web page may have caused, even through a name of its own for our address.
 
         No browser leaves the ``Host`` out, and a balancer's probe comes under whatever name.
         """

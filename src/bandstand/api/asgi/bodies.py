@@ -30,7 +30,7 @@ def validate_body_headers(headers: Mapping[bytes, bytes]) -> None:
 
 
 async def give_json_body(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
-    """A body that is all here, held to the same rules.
+    """Check a body that has arrived whole by the same rules.
 
     Raises:
         UnsupportedMediaError: not ``application/json``, or encoded.

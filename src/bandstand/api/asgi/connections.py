@@ -1,7 +1,7 @@
-"""The connections of a server: how long a request may take to arrive, and how many may keep the others out.
+"""The connections of a server: how long a request may take to arrive, and how many may stay silent.
 
-A connection costs a descriptor, and a process has a bounded number of them. So whoever connects and then says nothing,
-or half of a request, is *watched*: until a deadline, and while there are not too many like it. The longest watched go
+A connection costs a descriptor, and a process has a bounded number of them. So a connection that has sent nothing, or
+half of a request, is *watched*: it is closed at a deadline, or when there are too many like it. The longest watched go
 first. A whole request ends the watch; what it asks for is no business of this module.
 """
 
@@ -40,11 +40,11 @@ class Timekeeper(Protocol):
         """Monotonic seconds."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> object:
-        """Call once, after so many seconds."""
+        """Call a function once, after a number of seconds."""
 
 
 class WatchedConnection(Protocol):
-    """A connection that can be told to end."""
+    """A connection that can be closed."""
 
     @property
     def is_idle(self) -> bool:
@@ -71,7 +71,7 @@ class ConnectionLimits:
 
     @classmethod
     def from_descriptors(cls, descriptors: int) -> "ConnectionLimits":
-        """What a process that may open so many files can spare."""
+        """The limit for a process that may open this many files."""
         total = max(8, descriptors - min(_MAX_RESERVE, descriptors // 4))
         return cls(total=total, watched=max(4, total // 2))
 
@@ -109,7 +109,7 @@ class ConnectionWatch:
         return len(self._deadlines)
 
     def admit(self, connection: WatchedConnection, connections: Iterable[WatchedConnection], count: int) -> None:
-        """Take a new connection, which has sent nothing so far; make room for it where there is none.
+        """Accept a new connection, which has sent nothing so far; make room for it if there is none.
 
         Args:
             connection: the new one.
@@ -124,7 +124,7 @@ class ConnectionWatch:
             self._drop(idle, "too many connections")
 
     def watch(self, connection: WatchedConnection, seconds: float) -> None:
-        """Give a connection so many seconds from now; it keeps its place among the watched."""
+        """Set a connection's deadline to a number of seconds from now; it keeps its place among the watched."""
         loop = self._get_loop()
         self._deadlines[connection] = loop.time() + (min(seconds, STOP_SECONDS) if self._stopping else seconds)
         if not self._ticking:
@@ -172,7 +172,7 @@ class ConnectionWatch:
         self._closed[reason] = self._closed.get(reason, 0) + 1
 
     def _write_log(self, now: float) -> None:
-        """One line for many: whoever does this on purpose shall not fill the log either."""
+        """Write one line for many connections, so that an attacker cannot fill the log either."""
         if self._closed and now - self._logged_at >= _QUIET_SECONDS:
             log.warning("connections closed", reasons=self._closed, limit=self._limits.total)
             self._closed, self._logged_at = {}, now

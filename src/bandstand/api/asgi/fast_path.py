@@ -25,7 +25,7 @@ _OK, _ACCEPTED = 200, 202
 
 
 class RequestMetadata(NamedTuple):
-    """What a request says beside its body.
+    """What a request says besides its body.
 
     Attributes:
         client: name of the API key.
@@ -53,7 +53,7 @@ Handler = Callable[[bytes, RequestMetadata, AnswerCallback], None]
 class HotPath:
     """The two calls that a product makes all day.
 
-    Each is begun by a call, and its answer is told to a callback; what is wrong with it may be raised at once.
+    Each is begun by a call, and its answer goes to a callback; faults of the request may be raised at once.
     """
 
     def __init__(self, deployment: ServiceContext, wire: Wire, metrics: Metrics) -> None:
@@ -158,7 +158,7 @@ class HotPath:
     async def _accept_turn(
         self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None
     ) -> EncodedResponse:
-        """Take a turn as a reward: 202 once it is kept, or 200 with its verdict for whoever waits for that."""
+        """Accept a turn as a reward: 202 once it is stored, or 200 with its verdict for a caller that waits for it."""
         judging = self._deployment.judge_worker
         if judging is None:
             raise JudgeOffError("This deployment judges nothing.")

@@ -1,7 +1,7 @@
-"""A wire that is not ours, served under a path of its own: its calls, its errors, its way to bring a key.
+"""A wire that is not ours, served under a path of its own: its calls, its errors, its way to send a key.
 
-The gate does for it what it does for every request (a request id, roles, metrics, the log of failures) and leaves
-paths, bodies and errors to it, so that a client of the other wire never meets a form of ours.
+The front controller does for it what it does for every request (a request id, roles, metrics, the log of failures) and
+leaves paths, bodies and errors to it, so that a client of the other wire never sees our formats.
 """
 
 from collections.abc import Awaitable, Callable

@@ -77,10 +77,10 @@ class FrontController:
         loop: which one it is, for the log; nothing of the default one.
 
     Attributes:
-        mounts: the way to other loops; ``None`` where there are none.
-        gate: counts who is inside; ``None`` where ``mounts`` of another do.
+        mounts: the way to other loops; ``None`` if there are none.
+        gate: counts who is inside; ``None`` if ``mounts`` of another do.
         foreign: another wire under a path of its own.
-        find_hot_target: what a request target names, if that is hot; those that come again and again are remembered.
+        find_hot_target: finds the hot route that a request target names, if any; frequent targets are remembered.
         gathering: where a server that parses hot requests itself has them begin.
     """
 
@@ -191,7 +191,7 @@ class FrontController:
         return await call.answered
 
     def begin(self, call: HotCall, body: bytes) -> None:
-        """Answer a POST that :meth:`is_hot` and is all here, whoever has read it from the wire, by a call of it."""
+        """Answer a POST that :meth:`is_hot` and has arrived whole, through a call."""
         if self.mounts is not None and self.mounts.may_concern(call.path):
             run(self._answer_elsewhere(self.mounts, call, body))
         elif (begin := self._admit(call)) is not None:
@@ -203,7 +203,7 @@ class FrontController:
                 self._begin(call, begin, body)
 
     def _admit(self, call: HotCall) -> _BoundHandler | None:
-        """What begins a call of this loop; ``None`` where it was refused, and answered."""
+        """What begins a call of this loop; ``None`` if it was refused, and answered."""
         call.started = perf_counter()
         call.request_id = self._resolve_request_id(call.headers)
         _, name, *rest = call.path.split("/")
@@ -221,7 +221,7 @@ class FrontController:
         handler, metadata = begin
         self.admission.start_light_request()
         if self.gate is not None:
-            self.gate.count_in()
+            self.gate.count_entry()
         done = partial(self._end, call)
         try:
             handler(body, metadata, done)
@@ -231,7 +231,7 @@ class FrontController:
     def _end(self, call: HotCall, encoded: EncodedResponse | None, error: BaseException | None) -> None:
         self.admission.end_light_request()
         if self.gate is not None:
-            self.gate.count_out()
+            self.gate.count_exit()
         if encoded is None:
             self._refuse_call(call, error)
             return
@@ -309,7 +309,7 @@ class FrontController:
         return Response(*answer, request_id)
 
     def _find_foreign(self, path: str) -> ForeignWire | None:
-        """The other wire, where a raw path is one of its own in whichever loop."""
+        """The other wire, if a raw path belongs to it in any loop."""
         foreign = self.foreign
         if foreign is None:
             return None

@@ -21,7 +21,7 @@ class Gathering:
     """The requests of one service that are about to begin.
 
     Args:
-        is_busy: tells whether others are being answered.
+        is_busy: returns whether others are being answered.
     """
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:
@@ -32,7 +32,7 @@ class Gathering:
         )
 
     def submit(self, begin: Callable[[T], None], request: T) -> None:
-        """Have ``begin`` called with a request, together with those of others."""
+        """Call ``begin`` with a request soon, together with the requests of others."""
         if not self._waiting:
             self._seen = 0 if self._is_busy() else 1
             asyncio.get_running_loop().call_soon(self._end_turn)

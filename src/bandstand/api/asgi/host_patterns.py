@@ -7,7 +7,7 @@ ANY = "*"
 
 
 class HostPatterns:
-    """Tells whether a host is one of those allowed.
+    """Returns whether a host is one of those allowed.
 
     Args:
         patterns: a name or an address; ``.example.com`` or ``*.example.com`` for a domain and all below it; a network

@@ -11,7 +11,7 @@ JSON_HEADERS = ((b"content-type", b"application/json"),)
 
 
 class Response(NamedTuple):
-    """A whole answer, for whoever writes it to the wire."""
+    """A whole response, ready to be written to the wire."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
@@ -51,7 +51,7 @@ class HotCall:
         self.started = 0.0
 
     def respond(self, response: Response) -> None:
-        """Send the answer; for a class of whoever has read the call."""
+        """Send the answer; the class of the protocol that read the call defines how."""
         raise NotImplementedError
 
 

@@ -114,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._watch.watch(self, STALLED_SECONDS)
 
     def resume_writing(self) -> None:
-        """Go on: the reader does."""
+        """Continue writing: the reader has caught up."""
         super().resume_writing()
         if not (self._is_watched or self.transport.is_closing()):
             self._watch.release(self)
@@ -126,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close a connection that has been idle for so long; its last answer may never have been read."""
         self.timeout_keep_alive_task = None
         if not self.is_idle:
-            return  # the next answer starts the clock anew
+            return  # the next answer starts the clock again
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0.0:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)

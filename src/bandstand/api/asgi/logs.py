@@ -63,7 +63,7 @@ def configure_logging(level: str) -> None:
 
 
 class _Stderr:
-    """The stderr of the moment: whoever exchanges it means the log too.
+    """The present ``sys.stderr``: if it is replaced, the log follows.
 
     A line that it does not take at once (a disk that is full, a pipe that nobody reads, a terminal that was halted) is
     lost, and counted: nobody waits for the log.

@@ -20,7 +20,7 @@ class LoopMounts:
 
     Args:
         loops: which there are.
-        access: tells which loop a key is bound to, and whether a stranger asks.
+        access: says which loop a key is bound to, and whether the caller is known.
         get_front: the gate of a loop's own.
     """
 
@@ -49,7 +49,7 @@ class LoopMounts:
         Raises:
             ForbiddenError: the key is bound to another loop.
             UnauthorizedError: a stranger asks for a loop that there is not.
-            UnknownLoopError: there is none of that name.
+            UnknownLoopError: there is no such loop.
             StorageUnavailableError: it is not open, or it cannot be found out whether there is one.
         """
         name, inner = self._resolve(path, headers)

@@ -94,19 +94,19 @@ class Metrics:
             self._registry.register(ThreadCpuCollector())
 
     def register_judging(self, get_status: Callable[[], JudgeStatus]) -> None:
-        """Show what becomes of turns, asked at each scrape."""
+        """Show what becomes of turns, read at each scrape."""
         self._registry.register(_JudgeCollector(get_status))
 
     def register_shadows(self, get_status: Callable[[], ShadowStatus | None]) -> None:
-        """Show how policies in the shadow keep up, asked at each scrape."""
+        """Show how the shadow policies keep up, read at each scrape."""
         self._registry.register(_ShadowCollector(get_status))
 
     def register_store(self, get_status: Callable[[], StoreStatus]) -> None:
-        """Show the store's state, asked at each scrape."""
+        """Show the store's state, read at each scrape."""
         self._registry.register(_StoreCollector(get_status))
 
     def register_features(self, get_report: Callable[[], FeatureReport]) -> None:
-        """Show what callers send and nobody reads, and the reverse, asked at each scrape."""
+        """Show what callers send and nobody reads, and the reverse, read at each scrape."""
         self._registry.register(_FeatureCollector(get_report))
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -114,7 +114,7 @@ class Metrics:
         self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
 
     def list_latencies(self) -> list[RouteLatency]:
-        """How long the two calls that products wait for take, each as far as it was asked for."""
+        """The latencies of the two calls that products wait for, ``/score`` and ``/reward``, if they were called."""
         found = []
         for route in _WATCHED:
             requests, (p50, p99) = self._requests.compute_quantiles(("POST", route), (0.5, 0.99))
@@ -149,7 +149,7 @@ class Metrics:
             self._ratio.set(1.0 if status.p_value is None else status.p_value)
 
     def record_opinion(self, task: str, tier: str, outcome: str) -> None:
-        """Count an opinion by who gave it, or why there is none."""
+        """Count an opinion by the tier that gave it, or by the reason for having none."""
         self._opinions.labels(task, tier, outcome).inc()
 
     def record_opinion_time(self, task: str, seconds: float) -> None:

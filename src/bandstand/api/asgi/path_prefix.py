@@ -12,7 +12,7 @@ _MAX_CHARS = 256
 
 
 def parse_prefix(text: str) -> str | None:
-    """A prefix as addresses begin with it, without a slash at the end; ``None`` where it is no path of ours.
+    """A prefix as addresses begin with it, without a slash at the end; ``None`` if it is no path of ours.
 
     Two slashes at its beginning would name another host, dots would lead out of it.
 

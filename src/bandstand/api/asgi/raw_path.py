@@ -22,8 +22,8 @@ def validate_query(query: bytes, *, allow_repeats: bool = False) -> bytes:
 
     Args:
         query: as it came.
-        allow_repeats: a parameter may be given twice. Otherwise the framework would take the last: whoever asked to
-            erase two users in one request would have erased one.
+        allow_repeats: a parameter may be given twice. Otherwise the framework would take the last one: a request to
+            erase two users would erase one.
 
     Raises:
         InvalidRequestError: it is not UTF-8, or holds a parameter more than once.

@@ -1,4 +1,4 @@
-"""What each thread of the process has cost, from the kernel's scheduler statistics, asked at each scrape."""
+"""The CPU time of each thread of the process, from the kernel's scheduler statistics, read at each scrape."""
 
 import re
 import threading

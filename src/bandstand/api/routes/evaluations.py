@@ -1,4 +1,4 @@
-"""The routes that have policies evaluated on the log, beside the serving."""
+"""The routes that evaluate policies on the log, in the background."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -35,7 +35,7 @@ def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
 
     @routes.post("/evaluations", status_code=202, response_model=Evaluation, openapi_extra=start_extra)
     async def start_evaluation(request: Request, response: Response) -> RunStatus:
-        """Queue an evaluation; it is made beside the serving, one after the other."""
+        """Queue an evaluation; evaluations run in the background, one after the other."""
         body = await parse_request(request, EVALUATION)
         run = await runs.start(_to_document(body), get_client(request))
         response.headers["location"] = f"/evaluations/{run.id}"
@@ -59,7 +59,7 @@ def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
 
     @routes.post("/evaluations/{run}/cancel", response_model=Evaluation, openapi_extra=run_extra)
     async def cancel_evaluation(run: RunNumber) -> RunStatus:
-        """End an evaluation; one that has ended stays as it is."""
+        """Stop an evaluation; one that has ended stays as it is."""
         return build_status(await runs.cancel(run))
 
     @routes.delete("/evaluations/{run}", status_code=204, response_class=Response, openapi_extra=run_extra)

@@ -36,7 +36,7 @@ def build_generation_router(deployment: ServiceContext, writing: TipWriting, wir
 
     @routes.post("/generate", response_model=GenerateResponse, openapi_extra=generate_extra)
     async def generate_tips(request: Request) -> Response:
-        """Write tips from a user's tasks, as candidates for `/score`; fewer than asked for is no error."""
+        """Write tips from a user's tasks, as candidates for `/score`; fewer than requested is no error."""
         body = await parse_request(request, wire.generate)
         work = generate(deployment, writing, body, client=get_client(request))
         written = await cancel_on_disconnect(request.receive, work)
@@ -62,7 +62,7 @@ def build_generation_router(deployment: ServiceContext, writing: TipWriting, wir
 
     @routes.get("/prompts/stats", response_model=PromptStats, openapi_extra=describe_operation(StorageUnavailableError))
     async def prompt_stats() -> PromptReport:
-        """What the tips of each version came to."""
+        """What the tips of each version earned."""
         return await prompts.load_stats(deployment, writing.prompts)
 
     @routes.get(

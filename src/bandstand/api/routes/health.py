@@ -1,4 +1,4 @@
-"""The routes that tell whether a service lives, takes events, and how it fares."""
+"""The routes that say whether a service is alive, accepts events, and is well."""
 
 from contextlib import suppress
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The routes over turns taken as rewards: see what became of them, correct it, try again, hold them to a new gate."""
+"""The routes over turns taken as rewards: see what became of them, correct it, judge again, apply a new gate."""
 
 from typing import Annotated
 
@@ -68,14 +68,14 @@ def build_judgements_router(judging: JudgeWorker) -> APIRouter:
 
     @routes.post("/judgements/retry", response_model=Retried, openapi_extra=retry_extra)
     async def retry(request: Request) -> RetryResult:
-        """Let unscored turns wait for the judge again."""
+        """Put unscored turns back into the judge's queue."""
         body = await parse_request(request, RETRY)
         since = body.pop("since", 0.0)
         return await judgements.retry(judging, get_client(request), since=since, **body)
 
     @routes.post("/judgements/reapply", response_model=Reapplied, openapi_extra=reapply_extra)
     async def reapply(request: Request) -> ReapplyResult:
-        """Hold old verdicts to the gate as it is now, with no call of any judge."""
+        """Apply the present gate to old verdicts, without calling a judge."""
         body = await parse_request(request, REAPPLY)
         return await judgements.reapply_gate(judging, get_client(request), since=body["since"])
 

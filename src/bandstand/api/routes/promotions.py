@@ -33,18 +33,18 @@ def build_promotions_router(deployment: ServiceContext) -> APIRouter:
 
     @routes.post("/policies/{policy:id}/launch", response_model=Launch, openapi_extra=_STARTS)
     async def start_launch(request: Request, policy: str) -> LaunchStatus:
-        """Give a policy a growing share of the users, by itself while what comes of it allows, up to its promotion."""
+        """Give a policy a growing share of the users, by itself as long as its results allow it, up to promotion."""
         body = await parse_request(request, LAUNCH)
         return await launch.start_launch(deployment, policy, body, get_client(request))
 
     @routes.get("/policies/{policy:id}/launch", response_model=NewestLaunch, openapi_extra=_LOOKS)
     async def show_launch(policy: str) -> LaunchAnswer:
-        """How the newest launch of a policy stands, and its steps with their figures; null where there was none."""
+        """How the newest launch of a policy stands, and its steps with their figures; null if there was none."""
         return LaunchAnswer(launch=await launch.find_launch_status(deployment, policy))
 
     @routes.post("/policies/{policy:id}/launch/{action}", response_model=Launch, openapi_extra=_CHANGES)
     async def act_on_launch(request: Request, policy: str, action: HandAction) -> LaunchStatus:
-        """By hand: hold it where it is, let it go on, go to the next step, go back, or cancel."""
+        """By hand: hold it where it is, let it continue, go to the next step, go back, or cancel."""
         return await launch.act_on_launch(deployment, policy, action, get_client(request))
 
     return routes

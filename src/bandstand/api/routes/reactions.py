@@ -19,7 +19,7 @@ def build_reactions_router(deployment: ServiceContext) -> APIRouter:
         openapi_extra=describe_operation(*WRITE_ERRORS, body=REAPPLICATION),
     )
     async def reapply_table(request: Request) -> ReactionRevision:
-        """Let reactions of the past teach what they are worth now; a dry run unless told otherwise."""
+        """Give past reactions the rewards of the present table; a dry run unless `dry_run` is false."""
         body = await parse_request(request, REAPPLICATION)
         return await reapply_reactions(
             deployment, get_client(request), since=body.get("since"), dry_run=body.get("dry_run", True)

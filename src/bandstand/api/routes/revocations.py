@@ -1,4 +1,4 @@
-"""The routes that take rewards back, and tell what was taken back."""
+"""The routes that take rewards back, and list what was taken back."""
 
 from fastapi import APIRouter, Request
 
@@ -32,7 +32,7 @@ def build_revocations_router(deployment: ServiceContext) -> APIRouter:
         openapi_extra=describe_operation(StorageUnavailableError),
     )
     async def revocations(before: EventCursor = LAST_SEQ, limit: PageSize = 100) -> UndoList:
-        """What was taken back, the newest first: who asked, when, what was meant, how much it was."""
+        """What was taken back, newest first: who did it, when, what was selected, how much it was."""
         return await list_undos(deployment, before, limit)
 
     return routes

@@ -28,7 +28,7 @@ def build_shown_router(sight: ConsoleSource) -> APIRouter:
     async def decision_list(request: Request, query: Annotated[DecisionQuery, Query()]) -> DecisionMatches:
         """Decisions by what they showed, newest first.
 
-        One call looks at 10,000 decisions; `next` is the `before` of where to look on.
+        One call looks at 10,000 decisions; `next` is the `before` of the next page.
         """
         shows_content = may_see_content(request)
         if query.words.strip() and not shows_content:
@@ -40,7 +40,7 @@ def build_shown_router(sight: ConsoleSource) -> APIRouter:
 
     @routes.get("/picks", response_model=Picks, openapi_extra=describe_operation(StorageUnavailableError))
     async def picks(request: Request, limit: GroupCount = 10) -> PickReport:
-        """What the newest 10,000 decisions picked, by item, source and feature value, and what came of it."""
+        """What the newest 10,000 decisions picked, by item, source and feature value, and what it earned."""
         return await load_pick_report(sight, limit, shows_content=may_see_content(request))
 
     return routes

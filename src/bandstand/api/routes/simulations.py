@@ -1,4 +1,4 @@
-"""The routes that have policies simulated, beside the serving: a run is queued, played by a child, and looked at."""
+"""The routes that simulate policies in the background: a run is queued, played by a child process, and looked at."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def build_simulations_router(runs: SimulationQueue) -> APIRouter:
 
     @routes.post("/simulations", status_code=202, response_model=Simulation, openapi_extra=start_extra)
     async def start_simulation(request: Request, response: Response) -> RunStatus:
-        """Queue a simulation; it is played beside the serving, one after the other."""
+        """Queue a simulation; simulations run in the background, one after the other."""
         body = await parse_request(request, SIMULATION)
         run = await runs.start(_DEFAULTS | body, get_client(request))
         response.headers["location"] = f"/simulations/{run.id}"
@@ -63,7 +63,7 @@ def build_simulations_router(runs: SimulationQueue) -> APIRouter:
 
     @routes.post("/simulations/{run}/cancel", response_model=Simulation, openapi_extra=run_extra)
     async def cancel_simulation(run: RunNumber) -> RunStatus:
-        """End a simulation and keep what is done; one that has ended stays as it is."""
+        """Stop a simulation and keep what is done; one that has ended stays as it is."""
         return build_status(await runs.cancel(run))
 
     @routes.delete("/simulations/{run}", status_code=204, response_class=Response, openapi_extra=run_extra)

@@ -56,7 +56,7 @@ REQUEST_BODIES = (EVALUATION,)
 
 
 class Evaluation(Run):
-    """Policies on the log; `plan` is what was asked."""
+    """An evaluation of policies on the log; `plan` is the request."""
 
 
 class EvaluationResult(Evaluation):

@@ -1,4 +1,4 @@
-"""The schemas of whether it pays: what is earned beside random and the caller's first candidate."""
+"""The schemas of whether Bandstand pays: what is earned compared with random and the caller's first candidate."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from bandstand.api.schemas.values import Valued
 
 
 class GainOverTarget(AnswerBody):
-    """What is earned beside what a target would have earned, a decision."""
+    """What is earned compared with what a target would have earned, for each decision."""
 
     value: float = Field(description="The target's mean reward, doubly robust with the logged means")
     gain: float = Field(description="Mean reward less that, over the same decisions")

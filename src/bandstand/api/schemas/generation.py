@@ -83,7 +83,7 @@ class PromptText(AnswerBody):
 
 
 class VersionStats(AnswerBody):
-    """What one wording of a version came to."""
+    """What one wording of a version earned."""
 
     version: str = Field(description="`template` for tips made without a prompt")
     digest: str
@@ -99,7 +99,7 @@ class VersionStats(AnswerBody):
 
 
 class PromptStats(AnswerBody):
-    """What each version came to, those in service first."""
+    """What each version earned, those in service first."""
 
     default: str
     versions: list[VersionStats]

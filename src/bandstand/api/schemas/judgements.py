@@ -38,7 +38,7 @@ class OverrideRequest(TypedDict):
 
 
 class RetryRequest(TypedDict):
-    """Which unscored turns wait again; all, if nothing is said."""
+    """Which unscored turns are to wait again; all, if no field is given."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]  # as above
 
@@ -48,7 +48,7 @@ class RetryRequest(TypedDict):
 
 
 class ReapplyRequest(TypedDict):
-    """Which verdicts are held to the gate again."""
+    """Which verdicts the gate is applied to again."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]  # as above
 

@@ -52,7 +52,7 @@ class ScoreResponse(AnswerBody):
 
 
 class RewardResponse(AnswerBody):
-    """What came of a reward."""
+    """The result of a reward."""
 
     ok: Literal[True]
     policy: str = Field(description="The policy it belongs to")
@@ -66,7 +66,7 @@ class RewardResponse(AnswerBody):
 
 
 class Activated(AnswerBody):
-    """What came of an activation."""
+    """The result of an activation."""
 
     ok: Literal[True]
     decision_id: str
@@ -197,7 +197,7 @@ class TipSource(AnswerBody):
 
 
 class Receipt(AnswerBody):
-    """Everything a decision was made of: enough to make the same pick again."""
+    """Everything a decision was made from: enough to compute the same pick again."""
 
     decision_id: str
     user_id: str

@@ -10,12 +10,12 @@ from bandstand.api.schemas.requests import RequestBody
 
 
 class LoopRequest(TypedDict):
-    """What a loop is, as a table of the configuration file says it; what is left out is as it is by default."""
+    """The definition of a loop, like a table of the configuration file; what is left out has its default."""
 
     # What it says is read by LoopDefinition, which knows what was probably meant by what it does not know.
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic's documented hook
 
-    scope: NotRequired[Annotated[Any, Field(description="`user`: a model a user; it is for good")]]
+    scope: NotRequired[Annotated[Any, Field(description="`user`: a model for each user; it cannot be changed later")]]
     mode: NotRequired[Annotated[Any, Field(description="`online`, `apprentice` or `logging`")]]
     policy: NotRequired[Annotated[Any, Field(description="What un-named requests mean until another is promoted")]]
     shadow: NotRequired[Annotated[Any, Field(description="Policies that look on and learn")]]

@@ -16,10 +16,10 @@ import numpy as np
 from typing_extensions import TypedDict
 
 QuickReader = Callable[[bytes], dict[str, Any] | None]
-"""From a body to its request; ``None`` where pydantic is to read it."""
+"""From a body to its request; ``None`` if pydantic is to read it."""
 
 _MAX_BRACKETS = 190
-"""So many nest less deep than pydantic takes (200); where there are more it is looked how deep they are."""
+"""So many nest less deep than pydantic takes (200); if there are more it is looked how deep they are."""
 _MAX_DEPTH = 8
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
 _LONG_BODY = 4096
@@ -64,7 +64,7 @@ def build_quick_reader(schema: Mapping[str, Any]) -> QuickReader:
 
 
 def _may_be_deep(body: bytes, request: Mapping[str, Any]) -> bool:
-    """Whether values that were passed over may be nested too deep; each round here takes away the innermost ones."""
+    """Whether values that were skipped may be nested too deep; each round here takes away the innermost ones."""
     openings = _count_openings(body)
     if openings <= _MAX_BRACKETS:
         return False

@@ -1,4 +1,4 @@
-"""The schemas of what the arms of a split came to: of an experiment, a holdout, a launch."""
+"""The schemas of what the arms of a split earned: of an experiment, a holdout, a launch."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from bandstand.api.schemas.values import Valued
 
 
 class ArmResult(AnswerBody):
-    """What came of one arm's users."""
+    """The result of one arm's users."""
 
     users: int = Field(description="With a decision")
     decisions: int
@@ -47,7 +47,7 @@ class ArmsReadout(AnswerBody):
 
 
 class HoldoutStanding(AnswerBody):
-    """Users who are kept from the bandit, beside the others."""
+    """Users who are served without the bandit, compared with the others."""
 
     share: float = Field(description="Of the users, as configured")
     control: Literal["random", "first"] = Field(description="What they get")

@@ -3,9 +3,9 @@
 Requests are typed dictionaries, validated from JSON by pydantic in one pass (a third faster than model instances, and
 the learning core takes mappings); most that score and reward are read sooner, by the same JSON Schema
 (:mod:`bandstand.api.schemas.quick_reader`). Numbers are strict: no ``true``, no ``"0.5"``. Unknown fields are ignored
-and kept in the ledger with the rest of the body. What is not strict and plainly meant is read in a second pass
-(:mod:`bandstand.api.schemas.tolerance`), and the ledger keeps what that made of it, so that whoever reads the ledger
-need not be tolerant.
+and kept in the ledger with the rest of the body. Values that are not strictly valid but plainly meant are read in a
+second pass (:mod:`bandstand.api.schemas.tolerance`). The ledger keeps its result, so that readers of the ledger need
+not be tolerant.
 """
 
 import math
@@ -83,7 +83,7 @@ ID_SCHEMA = _ID.json_schema()
 
 
 def validate_id(value: str, field: str) -> str:
-    """An identifier from a path, a query or a header, held to the same rule as one in a body.
+    """Check an identifier from a path, a query or a header by the same rule as one in a body.
 
     Raises:
         InvalidRequestError: it is not one.
@@ -110,7 +110,7 @@ class RequestBody:
         name: of its schema in OpenAPI.
         adapter: its validator.
         examples: whole requests by name, as OpenAPI has them.
-        is_sound: whether a request that fits its JSON Schema is valid; of bodies that are read all day. ``None`` where
+        is_sound: whether a request that fits its JSON Schema is valid; of bodies that are read all day. ``None`` if
             pydantic reads every one.
     """
 
@@ -313,7 +313,7 @@ def _build_constant_error() -> InvalidRequestError:
 
 
 def _make_generate_request(name: str, fields: Mapping[str, FeatureField], *, closed: bool = False) -> Any:
-    """What writes tips: the user's moment, and beside it the context ``fields`` of whoever picks among them."""
+    """The request for tips: the user's context, with the context ``fields`` of the policy that picks among them."""
     task = Annotated[dict[str, Any], Field(description="Any object; it is read as untrusted text")]
     context = _make_typed_dict(
         f"{name}Context",
@@ -343,7 +343,7 @@ def _make_fields_dict(name: str, fields: Mapping[str, FeatureField], *, closed: 
 
 
 def _make_open_dict(name: str, fields: Mapping[str, FeatureField]) -> Any:
-    """The fields that schemas name, held to their rules, and beside them any JSON, within limits."""
+    """The fields that schemas name, checked by their rules, and any other JSON, within limits."""
     typed_dict = _make_fields_dict(name, fields, closed=False)
     description = (
         f"These fields, and any other JSON: at most {MAX_TOKENS} values, nested {MAX_DEPTH} deep, names and strings "

@@ -24,7 +24,7 @@ REVOCATION_EXAMPLES: dict[str, Any] = {
 class RevocationRequest(TypedDict):
     """Which rewards are taken back: those that fit everything given, and something must be."""
 
-    # A field that is not known is refused: one that was meant to narrow the choice must not be passed over.
+    # A field that is not known is refused: one that was meant to narrow the choice must not be skipped.
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]  # pydantic's documented hook
 
     decision_id: NotRequired[Id]
@@ -78,7 +78,7 @@ class PassedOver(BaseModel):
 
 
 class OutOfReach(BaseModel):
-    """What may fit and cannot be told apart any more: it is in the state that retention kept in place of events."""
+    """What may match and can no longer be told apart: it is in the state that retention kept in place of events."""
 
     users: int
     until: str | None = Field(description="The newest moment for which that is so")

@@ -1,4 +1,4 @@
-"""What runs beside the service look like on the wire, whatever their kind."""
+"""Background runs on the wire, of every kind."""
 
 from typing import Any, Literal
 

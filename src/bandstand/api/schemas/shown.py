@@ -86,7 +86,7 @@ class PickShares(AnswerBody):
 
 
 class Picks(AnswerBody):
-    """What gets picked of late, and what comes of it."""
+    """What was picked lately, and what it earned."""
 
     sentence: str
     since: str | None = Field(description="When the oldest of them was made")

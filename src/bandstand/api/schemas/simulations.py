@@ -85,7 +85,7 @@ class Simulation(Run):
 
 
 class SimulationResult(Simulation):
-    """A run with what it has come to so far: by policy, over all decisions and by decision, by persona, by judge."""
+    """A run with its results so far: by policy, over all decisions and by decision, by persona, by judge."""
 
     policies: dict[str, dict[str, Any]]
     baselines: dict[str, dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The schemas of how a deployment stands, as ``GET /stats`` without a user tells it: loop, split, shadows, judge."""
+"""The schemas of ``GET /stats`` without a user: how the deployment's loop, split, shadows and judge stand."""
 
 from typing import Literal
 
@@ -138,7 +138,7 @@ class JudgeCoverage(AnswerBody):
 
 
 class ShadowStanding(AnswerBody):
-    """A policy in the shadow beside what was served, on the same decisions."""
+    """A shadow policy compared with what was served, on the same decisions."""
 
     hash: str = Field(description="The definition that the numbers are of")
     decisions: int = Field(description="Of other policies, that it looked at")

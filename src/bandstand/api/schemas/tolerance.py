@@ -1,8 +1,8 @@
 """What many clients write and no schema of ours names, read as what is meant: one form for all routes.
 
-A byte order mark is passed over. Half a surrogate pair becomes U+FFFD. ``null`` for an optional field leaves it out.
-2.0 is 2 where an integer is meant, as JSON Schema has it. All of it follows from the JSON Schema of the body, and
-nothing of it is looked at while a body is valid as it stands.
+A byte order mark is skipped. Half a surrogate pair becomes U+FFFD. ``null`` for an optional field leaves it out. 2.0 is
+2 where an integer is meant, as JSON Schema has it. All of it follows from the JSON Schema of the body, and nothing of
+it is looked at while a body is valid as it stands.
 """
 
 import re
@@ -38,7 +38,7 @@ def repair_text(body: bytes) -> bytes:
 
 
 def build_normaliser(schema: Mapping[str, Any]) -> Normaliser:
-    """What turns a value into one that the schema means, where there is a way.
+    """What turns a value into one that the schema means, if there is a way.
 
     Args:
         schema: the JSON Schema of a body, with its ``$defs``; no schema may hold itself.
@@ -51,7 +51,7 @@ def _keep(value: Any) -> Any:
 
 
 def _build(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Normaliser | None:
-    """The normaliser of a schema; ``None`` where there is nothing to do in any value."""
+    """The normaliser of a schema; ``None`` if there is nothing to do in any value."""
     if "$ref" in schema:
         return _build(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in schema:

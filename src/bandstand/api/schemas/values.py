@@ -4,7 +4,7 @@ from bandstand.api.schemas.learning import AnswerBody
 
 
 class Valued(AnswerBody):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards."""
+    """An estimate of the mean reward, and its normal interval of 95 %; null if there are too few rewards."""
 
     value: float
     stderr: float | None

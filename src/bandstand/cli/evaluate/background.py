@@ -84,11 +84,11 @@ class _SupervisedLog:
         self._stopped = threading.Event()
         threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
-    def pass_on(self, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
+    def supervise_pages(self, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
         """Each page, with how far it brings us written down first.
 
         Raises:
-            EvaluationStoppedError: nobody wants the rest.
+            EvaluationStoppedError: the evaluation was stopped.
         """
         for page in pages:
             if self._stopped.is_set() or not self._save_sometimes():
@@ -121,11 +121,11 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
     candidates = [CandidatePolicy(policy, refresh_rewards) for policy in plan.build_policies(location.catalogue)]
     importance = FeatureImportance()
     with open_event_log(location) as events:
-        pages = log.pass_on(events.read_events(since=since, until=until))
+        pages = log.supervise_pages(events.read_events(since=since, until=until))
         log.total = events.count_events()
         summary, results = evaluate_decisions(
             spec,
-            pages if plan.importance_of is None else _look_on(importance, pages),
+            pages if plan.importance_of is None else _watch_pages(importance, pages),
             candidates,
             lambda number: f"the decision of event {number}",
             frozen_since=(since or 0.0) if plan.frozen else None,
@@ -139,7 +139,7 @@ def _evaluate(plan: EvaluationPlan, location: StateLocation, log: _SupervisedLog
     return build_report(_SOURCE, spec, answers, summary, scores[0] if scores else None)
 
 
-def _look_on(importance: FeatureImportance, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
+def _watch_pages(importance: FeatureImportance, pages: Iterable[list[LoggedEvent]]) -> Iterator[list[LoggedEvent]]:
     for page in pages:
         importance.add(event for event in page if isinstance(event, LoggedDecision))
         yield page

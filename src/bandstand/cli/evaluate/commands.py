@@ -119,7 +119,7 @@ def evaluate_log_at_once(  # noqa: PLR0913 (each is a flag)
 ) -> None:
     """Estimate what policies would have earned on logged decisions, and say how far to trust it.
 
-    From a ledger (beside a running service too) configured policies decide again, learning as the log goes on. A file
+    From a ledger (beside a running service too) configured policies decide again, learning along the log. A file
     of rows needs no ledger: columns reward, propensity and target, the evaluated policy's probability of the action.
     """
     if context.invoked_subcommand is not None:
@@ -156,7 +156,7 @@ def _has_flags(context: typer.Context) -> bool:
 @evaluate.command()
 def plan(  # noqa: PLR0913 (each is a flag)
     file: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="Where to write the plan; what parts begin with goes beside it.")
+        Path, typer.Argument(metavar="PLAN", help="Where to write the plan; files for its parts go beside it.")
     ],
     *,
     source: Annotated[
@@ -176,15 +176,16 @@ def plan(  # noqa: PLR0913 (each is a flag)
     interval: IntervalKind = Interval.NORMAL,
     columns: ColumnNames = None,
     parts: Annotated[
-        int | None, typer.Option(min=1, help="At most so many parts; one a file if left out.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="At most so many parts; one for each file if left out.", show_default=False),
     ] = None,
     state_dir: StateDir = None,
     loop: LoopName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the parts of an evaluation are: `map` makes one each, `reduce` sums them up to the same report.
+    """Divide an evaluation into parts: `map` makes one of them, `reduce` sums them up to the same report.
 
-    An exported log is learned from once, in order, for each part must know what the log had taught by then.
+    An exported log is learned from once, in order, because each part must know what the log had taught by then.
     """
     from bandstand.cli.evaluate.parts import plan_evaluation  # noqa: PLC0415 (the other commands need none of it)
     from bandstand.cli.evaluate.run import EvaluationFlags  # noqa: PLC0415 (as above)
@@ -220,7 +221,7 @@ def map_(
 ) -> None:
     """Make one part of a planned evaluation: its sums, as JSON.
 
-    It needs the plan, what lies beside it, the part's files, and the configuration that the plan was made with.
+    It needs the plan, the files beside it, the part's files, and the configuration that the plan was made with.
     """
     from bandstand.cli.evaluate.parts import map_evaluation  # noqa: PLC0415 (the other commands need none of it)
 
@@ -235,7 +236,7 @@ def reduce(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Sum up the parts of a planned evaluation, and print the report that one command over the log prints."""
+    """Sum up the parts of a planned evaluation, and print the report that a single command over the log would print."""
     from bandstand.evaluate.parts.map_reduce import reduce_parts  # noqa: PLC0415 (the other commands need none of it)
     from bandstand.evaluate.parts.plan_file import read_plan  # noqa: PLC0415 (as above)
 

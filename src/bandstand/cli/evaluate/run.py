@@ -66,7 +66,7 @@ class EvaluationFlags:
     loop: str | None
 
     def build_question(self, default: str) -> EvaluationSpec:
-        """The estimates asked for, or those of ``default``."""
+        """The requested estimates, or those of ``default``."""
         names = (self.estimators or default).split(",")
         formulas = {formula.label: formula for formula in map(Formula.parse, names)}
         return EvaluationSpec(tuple(formulas.values()), missing_reward=self.missing_reward, interval=self.interval)
@@ -104,7 +104,7 @@ def is_ledger(source: Path) -> bool:
 
 
 def _open_events(flags: EvaluationFlags, log: LogInput) -> EventFiles | None:
-    """Open a log as what `bandstand log export` wrote; None where it is none."""
+    """Open a log as what `bandstand log export` wrote; None if it is none."""
     if flags.form != _AUTO:
         return None
     with name_file_in_errors(log.name):
@@ -112,7 +112,7 @@ def _open_events(flags: EvaluationFlags, log: LogInput) -> EventFiles | None:
 
 
 def _open_decisions(flags: EvaluationFlags, log: LogInput) -> DecisionFile | None:
-    """Open a log as decisions; None where it holds rows."""
+    """Open a log as decisions; None if it holds rows."""
     if flags.form == _ROWS:
         return None
     with name_file_in_errors(log.name):
@@ -226,7 +226,7 @@ def build_candidates(flags: EvaluationFlags) -> list[CandidatePolicy]:
 
 
 def parse_flag_time(flag: str, text: str | None) -> float | None:
-    """Read the time that a flag gives, in seconds since the epoch; None where it is not given."""
+    """Read the time that a flag gives, in seconds since the epoch; None if it is not given."""
     return None if text is None else parse_time(flag, text).timestamp()
 
 

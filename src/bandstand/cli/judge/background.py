@@ -71,7 +71,7 @@ def play_judge_run(run: int, state_dir: str | None) -> None:
 
 
 class _SupervisedRun:
-    """A run whose progress is written down beside it, by a thread that also notices when nobody wants it any more."""
+    """A run whose progress is written by a thread, which also notices when the run was stopped."""
 
     def __init__(self, runs: JudgeRuns, claim: RunClaim, total: int) -> None:
         self._runs = runs
@@ -85,17 +85,17 @@ class _SupervisedRun:
         threading.Thread(target=self._wait_for_end_of_input, name=INPUT_THREAD, daemon=True).start()
 
     def update(self, done: int, total: int) -> None:
-        """So many turns of so many are judged.
+        """Record how many of the turns are judged.
 
         Raises:
-            JudgeRunStoppedError: nobody wants the rest.
+            JudgeRunStoppedError: the run was stopped.
         """
         self._done, self._total = done, total
         if self._stopped.is_set():
             raise JudgeRunStoppedError("stopped by the service")
 
     def require_wanted(self) -> None:
-        """Refuse to go on where the run was cancelled, deleted or left by its service.
+        """Refuse to continue where the run was cancelled, deleted or left by its service.
 
         Raises:
             JudgeRunStoppedError: it was.
@@ -133,7 +133,7 @@ class _SupervisedRun:
 
 
 def _learn(plan: JudgeRunPlan, location: StateLocation, supervised: _SupervisedRun) -> dict[str, Any] | None:
-    """The report of what was learned; None where the run was stopped."""
+    """The report of what was learned; None if the run was stopped."""
     # The judge's process and what it has learned are the service's, whichever of its loops the labels are of.
     outer = LoopDirectories.find_outer(location.directory.absolute())
     settings = read_settings(state_dir=str(outer or location.directory))

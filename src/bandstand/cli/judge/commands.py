@@ -16,7 +16,7 @@ from bandstand.config.settings import read_settings
 
 judge = typer.Typer(
     name="judge",
-    help="Measure the judge of what users say next, and teach it from labelled turns.",
+    help="Measure the judge of what users say next, and train it on labelled turns.",
     epilog="A file of turns is JSON, CSV or Parquet (gz too, or - for standard input): query_t, answer_t, query_t1 and "
     "label, polarity or topic_shift; or OpenAI messages, ShareGPT conversations, exports of Langfuse or LangSmith.",
     no_args_is_help=True,
@@ -52,11 +52,13 @@ class MethodName(StrEnum):
 
 
 TierOption = Annotated[
-    TierName, typer.Option(help="Who judges; auto asks the LLM of JUDGE_MODEL where local is not sure, if one is set.")
+    TierName, typer.Option(help="Which tier judges; auto asks the LLM of JUDGE_MODEL, if set, where local is not sure.")
 ]
 TaxonomyName = Annotated[
     str | None,
-    typer.Option("--taxonomy", metavar="NAME", help="Whose labels. Default: the deployment's.", show_default=False),
+    typer.Option(
+        "--taxonomy", metavar="NAME", help="The taxonomy of the labels. Default: the deployment's.", show_default=False
+    ),
 ]
 
 
@@ -70,9 +72,9 @@ def evaluate(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge labelled turns and say how often that is right, and what the gate would teach.
+    """Judge labelled turns, and say how often the verdicts are right and what the gate would teach.
 
-    The judge is as the service has it, with its own weights and calibrations where it has any.
+    The judge is configured as in the service, with the deployment's weights and calibrations if there are any.
     """
     # Imported here: the other commands need none of it.
     from bandstand.cli.judge.labelled_files import evaluate_judge, open_judge, read_labelled_file  # noqa: PLC0415
@@ -94,12 +96,12 @@ def symmetry(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE.jsonl]", help="Labelled turns. Left out: the balanced set that ships.", show_default=False
+            metavar="[FILE.jsonl]", help="Labelled turns; the balanced set that ships if left out.", show_default=False
         ),
     ] = None,
     *,
     half: Annotated[
-        Half, typer.Option(help="Of the balanced set: what rules were written against, or what was kept back.")
+        Half, typer.Option(help="Of the balanced set: the half that rules were written against, or the other.")
     ] = Half.ALL,
     tier: TierOption = TierName.AUTO,
     taxonomy: TaxonomyName = None,
@@ -137,9 +139,9 @@ def calibrate(
     *,
     tier: TierOption = TierName.AUTO,
     taxonomy: TaxonomyName = None,
-    method: Annotated[MethodName, typer.Option(help="How confidence is mapped.")] = MethodName.ISOTONIC,
+    method: Annotated[MethodName, typer.Option(help="How confidence is calibrated.")] = MethodName.ISOTONIC,
     target_precision: Annotated[
-        float, typer.Option(metavar="SHARE", help="Of the negative verdicts above τ, how many must be right.")
+        float, typer.Option(metavar="SHARE", help="The share of the negative verdicts above τ that must be right.")
     ] = 0.8,
     strict: Strict = False,
     state_dir: StateDir = None,
@@ -147,8 +149,8 @@ def calibrate(
 ) -> None:
     """Fit the judge's confidence to labelled turns, and pick the threshold τ; kept in the state directory.
 
-    Each tier that gave verdicts has a calibration of its own, which acts at the gate on verdicts of the same tier and
-    model, and is named in what was applied.
+    Each tier that gave verdicts gets a calibration of its own. The gate applies it to verdicts of the same tier and
+    model, and records its name.
     """
     from bandstand.cli.judge.labelled_files import calibrate_judge, open_judge, read_labelled_file  # noqa: PLC0415 - as above
     from bandstand.cli.judge.tables import show_calibrations  # noqa: PLC0415 - as above
@@ -172,7 +174,7 @@ def calibrate(
 def train(
     file: File,
     *,
-    name: Annotated[str, typer.Option(metavar="NAME", help="What verdicts call the weights.")] = "own",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The name of the weights in verdicts.")] = "own",
     taxonomy: TaxonomyName = None,
     strict: Strict = False,
     state_dir: StateDir = None,
@@ -180,7 +182,7 @@ def train(
 ) -> None:
     """Train the text model further on a team's own labels; kept in the state directory.
 
-    Learning starts from the shipped weights. What is printed was measured on rows that the weights had not seen.
+    Training starts from the shipped weights. The printed figures are measured on rows that the weights have not seen.
     """
     from bandstand.cli.judge.labelled_files import open_judge, read_labelled_file, train_judge  # noqa: PLC0415 - as above
     from bandstand.cli.judge.tables import show_training  # noqa: PLC0415 - as above
@@ -210,9 +212,9 @@ def label(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the turns of a file, and write verdict, confidence and reward beside each.
+    """Judge the turns of a file, and write each with its verdict, confidence and reward.
 
-    A run that was ended is taken up where it was; turns that no LLM could be asked about are judged again.
+    A run that was stopped is continued; turns whose LLM could not be reached are judged again.
     """
     from bandstand.cli.judge.label import get_output_path, label_file  # noqa: PLC0415 - as above
     from bandstand.cli.judge.labelled_files import open_judge  # noqa: PLC0415 - as above

@@ -1,4 +1,7 @@
-"""What ``bandstand judge label`` does: a verdict beside every turn of a file, taken up again where it was left."""
+"""What ``bandstand judge label`` does.
+
+Write every turn of a file with its verdict, and continue a run that was stopped.
+"""
 
 import json
 from collections import Counter
@@ -51,7 +54,7 @@ class _Row:
 
 
 def get_output_path(file: Path) -> Path:
-    """Return where the labelled turns of a file are written unless they are told another place.
+    """Return the default path of the labelled turns of a file.
 
     Raises:
         InvalidRequestError: it is standard input, which has no place.
@@ -65,9 +68,9 @@ def get_output_path(file: Path) -> Path:
 
 
 async def label_file(file: Path, output: Path, judge: Tier, gate: Gate) -> dict[str, Any]:
-    """Judge every turn of a file and write each as a line of JSON: the record, its turn, and the verdict beside it.
+    """Judge every turn of a file and write each as a line of JSON: the record, its turn, and the verdict.
 
-    What an earlier run wrote is kept, but for failures that may pass; a line that it was killed in is written anew.
+    What an earlier run wrote is kept, but for failures that may pass; a line that it was killed in is written again.
 
     Returns:
         How many turns there are, how many were judged now, and the verdicts by label and by reason for none.
@@ -135,7 +138,10 @@ def _read_rows(file: Path) -> tuple[list[_Row], list[FieldError]]:
 
 
 def _read_written(output: Path, rows: Sequence[_Row]) -> dict[str, dict[str, Any]]:
-    """Return what an earlier run wrote and this one need not judge again, by place; the file is left with that."""
+    """Return what an earlier run wrote and this one need not judge again, by position.
+
+    Only that is left in the file.
+    """
     if not output.exists():
         return {}
     turns = {row.at: row.turn for row in rows}
@@ -146,7 +152,7 @@ def _read_written(output: Path, rows: Sequence[_Row]) -> dict[str, dict[str, Any
         if found is None:
             if number < len(lines) - 1:
                 raise InvalidRequestError(
-                    f"{str(output)!r} is none that this command wrote; name another with --output"
+                    f"{str(output)!r} was not written by this command; name another with --output"
                 )
             continue  # the run before was ended in it
         turn = turns.get(found[_AT])

@@ -77,7 +77,9 @@ def read_balanced(taxonomy: Taxonomy, half: str | None) -> LabelledFile:
 
 @asynccontextmanager
 async def open_judge(mode: Mode, taxonomy: str | None, settings: Settings) -> AsyncIterator[Tier]:
-    """Open the judge that flags name, as the service has it; where an LLM may be asked, its host is named on stderr.
+    """Open the judge that flags name, configured as in the service.
+
+    If an LLM may be asked, its host is named on stderr.
 
     Raises:
         ConfigurationError: the deployment's own weights, taxonomies or rules are wrong, or the LLM has no key.

@@ -86,7 +86,7 @@ def _format_share(counts: Mapping[str, int], key: str) -> str:
 
 
 def show_calibrations(result: Mapping[str, Any]) -> None:
-    """Print what was fitted, and what it is worth where it was not fitted."""
+    """Print what was fitted, and how good it is on data that it was not fitted to."""
     console = _make_console()
     for one in result["calibrations"]:
         _show_facts(
@@ -105,7 +105,7 @@ def show_calibrations(result: Mapping[str, Any]) -> None:
 
 
 def show_training(result: Mapping[str, Any]) -> None:
-    """Print what was trained, and what it is worth on rows that it was not trained with."""
+    """Print what was trained, and how good it is on rows that it was not trained with."""
     console = _make_console()
     _show_facts(
         console,

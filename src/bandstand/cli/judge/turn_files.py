@@ -1,4 +1,4 @@
-"""Files of turns, of any form that is read, and what is said of those of their records that are none."""
+"""Files of turns, in any supported form, and messages about records that are no turns."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def report_faults(file: Path, bad: Sequence[FieldError]) -> None:
 
 
 def describe_other_form(file: Path, bad: Sequence[FieldError]) -> str:
-    """Say in one line why a file holds no turn at all."""
+    """Say in one line why a file holds no turn."""
     if not bad:
         return f"{str(file)!r} holds no labelled turns"
     at, reason = bad[0]

@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 def retry(
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only turns taken since then; in UTC unless it has a zone.")
+        str | None,
+        typer.Option(metavar="TIME", help="Only turns taken at this time or later; in UTC unless it has a zone."),
     ] = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help="Only turns unscored for that reason, such as timeout.")
@@ -32,9 +33,9 @@ def retry(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Let turns that could not be judged wait for the judge again.
+    """Put turns that could not be judged back into the judge's queue.
 
-    In a directory that no service uses, they are judged when one starts.
+    In a directory that no service uses, they are judged when a service starts.
     """
     chosen: dict[str, Any] = {} if reason is None else {"reason": reason}
     begin = None if since is None else parse_time("since", since)
@@ -51,7 +52,9 @@ def retry(
 
 
 def reapply(
-    since: Annotated[str, typer.Option(metavar="TIME", help="Turns taken since then; in UTC unless it has a zone.")],
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Turns taken at this time or later; in UTC unless it has a zone.")
+    ],
     state_dir: StateDir = None,
     loop: LoopName = None,
     url: Url = None,
@@ -59,9 +62,9 @@ def reapply(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Hold old verdicts to the gate, map and calibration as they are now, with no call of any judge.
+    """Apply the present gate, rewards and calibration to old verdicts, without calling a judge.
 
-    Where that comes to something else, what was taught is taken back exactly and the other is taught.
+    If the result differs, what was taught is taken back exactly and the new reward is taught.
     """
     begin = parse_time("since", since)
     if url is not None:

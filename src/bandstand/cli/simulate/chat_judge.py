@@ -39,7 +39,7 @@ def with_judge(settings: Settings, plan: Plan) -> Plan:
 
 @asynccontextmanager
 async def open_chat_players(settings: Settings, plan: Plan, players: Players) -> AsyncIterator[Players]:
-    """Give policies ears, where users talk; where an LLM may be asked, its host is named on stderr.
+    """Give each policy a judge, if users talk; if an LLM may be asked, its host is named on stderr.
 
     Raises:
         ConfigurationError: the judge is not the one that the run was begun with.

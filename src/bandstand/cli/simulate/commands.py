@@ -59,7 +59,9 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     *,
     policy: Annotated[
         list[str] | None,
-        _make_option(f"Who plays; may be given repeatedly. Without it: {', '.join(DEFAULT_POLICIES)}.", metavar="NAME"),
+        _make_option(
+            f"A policy that plays; may be given repeatedly. Without it: {', '.join(DEFAULT_POLICIES)}.", metavar="NAME"
+        ),
     ] = None,
     world: Annotated[
         str | None, _make_option("shipped (the default), uniform, signed, or a TOML file of personas.", metavar="WORLD")
@@ -103,9 +105,9 @@ def simulate(  # noqa: PLR0913 (each is a flag)
     tau: Annotated[float | None, _make_option("Threshold of the hard gate with --chat. Default JUDGE_TAU.")] = None,
     events: Annotated[
         EventsKept | None,
-        _make_option("Whose single decisions are kept: none, the first seed's (sample, the default), all."),
+        _make_option("Which single decisions are kept: none, the first seed's (sample, the default), or all."),
     ] = None,
-    url: Annotated[str | None, _make_option("Play against the service running there.", metavar="URL")] = None,
+    url: Annotated[str | None, _make_option("Play against the running service at this address.", metavar="URL")] = None,
     api_key: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +115,7 @@ def simulate(  # noqa: PLR0913 (each is a flag)
         ),
     ] = None,
     concurrency: Annotated[
-        int | None, _make_option("Users that play at once, where something is waited for. Default 16.", metavar="N")
+        int | None, _make_option("Users that play at once, with a judge or a service. Default 16.", metavar="N")
     ] = None,
     resume: Annotated[str | None, _make_option("Continue a run by its number, or `last`.", metavar="RUN")] = None,
     html: Annotated[
@@ -126,8 +128,8 @@ def simulate(  # noqa: PLR0913 (each is a flag)
 ) -> None:
     """Let policies play side by side against personas whose true rewards are known.
 
-    All policies meet the same users, tasks, draws and reactions. Ctrl-C keeps what is done; --resume goes on. Runs are
-    kept in simulations.db of the state directory, which may be in use by a service.
+    All policies meet the same users, tasks, draws and reactions. Ctrl-C keeps what is done; --resume continues. Runs
+    are kept in simulations.db of the state directory, which may be in use by a service.
     """
     # Imported here: the other commands need none of it.
     from bandstand.cli.simulate.chat_judge import build_chat_plan  # noqa: PLC0415

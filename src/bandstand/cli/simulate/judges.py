@@ -33,7 +33,7 @@ async def open_planned_judge(settings: Settings, plan: Plan) -> AsyncIterator[Re
 
 @asynccontextmanager
 async def _open_client(settings: Settings, plan: JudgePlan, questions: int) -> AsyncIterator[ChatClient | None]:
-    """The model that judges, named on stderr with the host its questions go to; None where there is no key."""
+    """The model that judges, named on stderr with the host its questions go to; None if there is no key."""
     from bandstand.wiring.llm_clients import open_persona_model  # noqa: PLC0415 (the judge's modules take their time)
 
     model = plan.model or LLM_MODEL

@@ -56,7 +56,7 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """A run that is ours to play; without a claim, one that is done and only has to be told."""
+    """A run to play; without a claim, one that is done and only has to be shown."""
 
     id: int
     plan: Plan
@@ -89,8 +89,8 @@ def resume_run(context: RunContext, name: str, *, supervised: bool) -> RunHandle
     """Find a run by its number, or the ``last`` one, and take it.
 
     Raises:
-        UnknownRunError: there is none.
-        RunBusyError: somebody plays it.
+        UnknownRunError: there is no such run.
+        RunBusyError: another process plays it.
         ConfigurationError: its policies are defined otherwise now.
     """
     simulations, now = context.simulations, time.time()
@@ -113,7 +113,7 @@ def resume_run(context: RunContext, name: str, *, supervised: bool) -> RunHandle
 
 
 async def play_run(context: RunContext, run: RunHandle, *, supervised: bool) -> dict[str, Any]:
-    """Play a run to its end, or to a signal, and tell what came out."""
+    """Play a run to its end, or to a signal, and return the result."""
     simulations, plan = context.simulations, run.plan
     if run.claim is None:
         return build_result(plan, build_tally(plan, _load_plays(simulations, run.id)), run=run.id, state="done")

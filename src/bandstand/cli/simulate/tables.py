@@ -1,4 +1,4 @@
-"""A simulation's result for a person: who earned what, overall and as users' decisions go on."""
+"""A simulation's result for a person: what each policy earned, overall and over the course of users' decisions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -63,7 +63,7 @@ def _build_overall_table(result: Mapping[str, Any]) -> Table:
 
 
 def _build_agreement_table(agreement: Mapping[str, Any]) -> Table:
-    """How well the judge heard, and what it cost beside being taught by the truth."""
+    """How well the judge read, and its cost compared with being taught by the truth."""
     table = Table("judge, by policy")
     for head in ("taught", "macro-F1", "neg. precision", "neg. recall", "sign flips", "flips taught", "regret cost"):
         table.add_column(head, justify="right")
@@ -83,7 +83,7 @@ def _build_agreement_table(agreement: Mapping[str, Any]) -> Table:
 
 
 def _build_confusion_table(agreement: Mapping[str, Any]) -> Table:
-    """What was meant, and what was heard, over all policies: shares of what was meant."""
+    """What was meant, and what was read, over all policies: shares of what was meant."""
     sides = [side for side in POLARITIES if any(side in each["polarity"]["confusion"] for each in agreement.values())]
     table = Table("meant")
     for side in sides:

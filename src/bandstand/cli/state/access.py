@@ -24,7 +24,7 @@ from bandstand.store.protocol import Store
 
 Url = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Ask the service running there, such as http://127.0.0.1:8000."),
+    typer.Option(metavar="URL", help="Ask the running service at this address, such as http://127.0.0.1:8000."),
 ]
 ApiKey = Annotated[
     str | None,
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def run_on_directory(location: StateLocation, use_case: Callable[[ServiceContext], Awaitable[T]]) -> T:
-    """Own the directory for one use case, whose users' learned priors are kept up too.
+    """Own the directory for one use case, and keep the learned priors up to date too.
 
     Raises:
         ConfigurationError: it holds no ledger, is another process's, or does not fit the configuration.
@@ -104,7 +104,7 @@ def _log_warnings_to_stderr() -> Iterator[None]:
 
 
 def call_service(url: str, api_key: str | None, method: str, path: str, **request: Any) -> dict[str, Any]:
-    """Ask a running service; ``request`` is what httpx takes beside method, path and headers.
+    """Call a running service; ``request`` has httpx's arguments besides method, path and headers.
 
     Raises:
         ConfigurationError: nothing that speaks HTTP is at the address.

@@ -39,7 +39,7 @@ EXIT_MISMATCH = 1
 state = typer.Typer(
     name="state",
     help="Look after a state directory: check it, repair it, back it up, move it, forget users, take rewards back.",
-    epilog="verify, export and backup work while a service runs; the others own the directory (or, some, take --url).",
+    epilog="verify, export and backup work while a service runs; the others own the directory, or take --url.",
     no_args_is_help=True,
 )
 
@@ -48,8 +48,8 @@ state = typer.Typer(
 def rebuild(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
     """Make every user's document again from the ledger.
 
-    A document is a checkpoint, so this is never needed for the service to be right; it is for when documents are gone,
-    or are not to be trusted. The service must be stopped.
+    A document is only a checkpoint, so the service is right without this; use it if documents are lost or cannot be
+    trusted. The service must be stopped.
     """
     location = resolve_location(state_dir, loop)
     with (
@@ -71,7 +71,7 @@ def rebuild(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJso
 
 @state.command()
 def verify(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
-    """Compare every document with the ledger, and check the ledger's file; exit 1 where anything is wrong.
+    """Compare every document with the ledger, and check the ledger's file; exit 1 if anything is wrong.
 
     Needs no lock: it works while the service runs.
     """
@@ -95,7 +95,8 @@ def verify(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson
 @state.command()
 def export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Where to write; without it, stdout.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="FILE", help="Where to write; standard output if left out.", show_default=False),
     ] = None,
     state_dir: StateDir = None,
     loop: LoopName = None,
@@ -153,10 +154,12 @@ def import_(  # noqa: PLR0913 (each is a flag)
     ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what is wrong and import the rest.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out bad lines or files and import the rest.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring users' states in, all or none; each becomes an event of the ledger and replaces what the user had.
+    """Import users' states, all or none; each becomes an event of the ledger and replaces what the user had.
 
     With --format v1 only the policies in the files are replaced. The service must be stopped; a new directory is fine.
     """
@@ -175,7 +178,7 @@ def import_(  # noqa: PLR0913 (each is a flag)
             incoming = exporting.read_lines(file)
         directory = location.directory
         if dry_run and not (directory / "ledger.db").exists():
-            directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made where none is
+            directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made if none is
         opened = stack.enter_context(open_owned(directory, location.catalogue, new=True))
         steps = stack.enter_context(show_progress("users"))
         result = import_states(
@@ -230,10 +233,10 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Encode everything learned over a schema again, after its definition has changed under the same name.
+    """Encode everything learned with a schema again, after its definition has changed under the same name.
 
-    The ledger holds raw contexts and candidates. Only what it holds as sums, baselines and imports, starts cold.
-    Back up before. The service must be stopped.
+    The ledger holds raw contexts and candidates; only baselines and imports, which are sums, start cold. Back up
+    before. The service must be stopped.
     """
     location = resolve_location(state_dir, loop)
     with open_owned(location.directory, location.catalogue, migrating=True) as opened:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 StateDir = Annotated[
     str | None, typer.Option(metavar="PATH", help="The state directory. Overrides STATE_DIR, whose default is state.")
 ]
-LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="In this loop; default if left out.")]
+LoopName = Annotated[str | None, typer.Option("--loop", metavar="NAME", help="The loop; `default` if left out.")]
 
 
 class StateLocation(NamedTuple):
     """Where the state is, what is configured for it, and which loop's it is.
 
     Attributes:
-        directory: that holds it; of a shared ledger, what a process keeps beside that.
+        directory: the directory that holds it; for a shared ledger, the process's own directory.
         address: of a shared ledger's schema; ``None`` for a directory.
     """
 
@@ -106,7 +106,7 @@ def _resolve_default(
 
 
 def _read_changes_if_any(state_dir: Path) -> list[LoopChange]:
-    """The changes of loops; none where there is no ledger yet, or none of this version."""
+    """The changes of loops; none if there is no ledger yet, or none of this version."""
     try:
         return read_loop_changes(state_dir)
     except (ConfigurationError, StorageUnavailableError):  # whoever opens it says why it cannot be read

@@ -35,24 +35,24 @@ def move(
         typer.Option(
             "--from",
             metavar="DIR|URL",
-            help="The state directory of the stopped service, or the database; STATE_URL where this is left out.",
+            help="The state directory of the stopped service, or the database; STATE_URL if left out.",
         ),
     ] = None,
     to: Annotated[
         str | None,
         typer.Option(
             metavar="URL|DIR",
-            help="The database, as STATE_URL has it, which is taken where this is left out; or a new state directory.",
+            help="The database, as a URL like STATE_URL, which is used if this is left out; or a new state directory.",
         ),
     ] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="Compare every user on both sides, not 1,000.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move a ledger into an empty schema of a PostgreSQL, or back into a directory; compare, and close the old one.
+    """Move a ledger into an empty schema of a PostgreSQL, or back into a directory; compare, then close the old one.
 
-    Services must be stopped. Cut short, it is run again and begins anew; until all is compared, the old ledger is as it
-    was. Nothing is deleted there.
+    Services must be stopped. If it is cut short, run the command again: it begins from the start. Until all is
+    compared, the old ledger stays as it was; nothing is deleted there.
     """
     is_url = {name: value is not None and value.startswith(_SCHEMES) for name, value in (("from", source), ("to", to))}
     url = source if is_url["from"] else to if is_url["to"] else read_state_url(read_settings())

@@ -26,9 +26,9 @@ def reapply(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it nothing is changed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let reactions of the past teach what they are worth under the present table; a dry run without --yes.
+    """Give past reactions the rewards of the present table; a dry run without --yes.
 
-    Each is taken back and taught anew, decision by decision; again does nothing twice.
+    Each is taken back and taught again, decision by decision; running it again changes nothing.
     """
     time = None if since is None else parse_time("since", since)
     if url is not None:

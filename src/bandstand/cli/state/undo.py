@@ -22,9 +22,11 @@ Time = Annotated[
 
 def revoke(  # noqa: PLR0913 (each is a flag)
     decision: Annotated[str | None, typer.Option(metavar="ID", help="The reward of this decision.")] = None,
-    client: Annotated[str | None, typer.Option(metavar="NAME", help="What this API key gave, by its name.")] = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Rewards given with the API key of this name.")
+    ] = None,
     judge_version: Annotated[
-        str | None, typer.Option(metavar="V", help="What verdicts of this model, or of this prompt hash, taught.")
+        str | None, typer.Option(metavar="V", help="Rewards from verdicts of this model, or of this prompt hash.")
     ] = None,
     since: Time = None,
     until: Time = None,
@@ -38,8 +40,8 @@ def revoke(  # noqa: PLR0913 (each is a flag)
 ) -> None:
     """Take rewards back out of what they taught, as if they had never come.
 
-    Those that fit everything given, all of them or, if anything goes wrong, none; the log keeps that they were given.
-    What was decided meanwhile stays. Again does nothing twice.
+    Takes back all rewards that match everything given or, if anything goes wrong, none; the log keeps that they were
+    given. What was decided meanwhile stays. Running it again changes nothing.
     """
     times = {name: parse_time(name, text) for name, text in (("since", since), ("until", until)) if text is not None}
     if url is not None:

@@ -34,7 +34,7 @@ User = Annotated[
         help="The user's id, as the product sends it; after -- if it begins with a dash.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def reset(
@@ -79,7 +79,7 @@ def erase(
 
 
 def _erase_offline(user: str, state_dir: str | None, loop: str | None) -> dict[str, Any]:
-    """The receipt of an erasure in a directory that no service uses; by loop, where there are others than one."""
+    """The receipt of an erasure in a directory that no service uses; by loop, if there are others than one."""
     location = resolve_location(state_dir, loop)
     names = LoopDirectories(location.directory).list_names() if loop is None else []
     places = {DEFAULT_LOOP: location} | {name: resolve_location(state_dir, name) for name in names}

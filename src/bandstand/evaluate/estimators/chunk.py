@@ -20,10 +20,10 @@ class Chunk:
         q_hat: modelled reward of every action, (n, k), or None.
         model: where actions differ from decision to decision, and ``target`` is (n,): the modelled reward of the logged
             action and the mean of all under π, (2, n), or None.
-        supported: the target's probability of all actions that the logger could have taken, (n,); None where the log
-            does not tell.
-        means: as ``model``, of the means that were logged with each decision, (2, n); None where none were.
-        ts: when each was made, seconds since the epoch, (n,); None where the log does not tell.
+        supported: the target's probability of all actions that the logger could have taken, (n,); None if the log does
+            not tell.
+        means: as ``model``, of the means that were logged with each decision, (2, n); None if none were.
+        ts: when each was made, seconds since the epoch, (n,); None if the log does not tell.
         locate: what errors call a row.
     """
 

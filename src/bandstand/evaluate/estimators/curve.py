@@ -19,7 +19,7 @@ class CurvePoint(NamedTuple):
 
     Attributes:
         until: rows from the log's start to the slice's end.
-        value: SNIPS over the slice, Σ w r / Σ w; NaN where there is no weight.
+        value: SNIPS over the slice, Σ w r / Σ w; NaN if there is no weight.
         stderr: its standard error, √Σ w²(r − value)² / Σ w; NaN likewise.
         logged: mean reward of what was logged in the slice.
     """

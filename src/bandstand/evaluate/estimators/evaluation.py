@@ -1,4 +1,4 @@
-"""One target policy over one log: the estimates asked for, and what speaks for and against them."""
+"""One target policy over one log: the requested estimates, and what speaks for and against them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,11 @@ class LogEvaluationResult:
         rewarded: those that got a reward.
         logged_mean: mean reward of what was logged, over the decisions that count.
         logged_stderr: its standard error.
-        supported_share: the share of the policy's picks that the logger could have made; None where unknown.
+        supported_share: the share of the policy's picks that the logger could have made; None if unknown.
         warnings: reasons to doubt the estimates.
         curve: how SNIPS moved as the log went on.
         weights: decisions that count by importance weight, in ``WEIGHT_BINS``.
-        windows: sums by window of time; none where they were not asked for.
+        windows: sums by window of time; none if they were not requested.
     """
 
     estimates: dict[str, Estimate]
@@ -148,7 +148,7 @@ class LogEvaluation:
         return self._logged.n
 
     def move_to(self, first_row: int) -> None:
-        """Let a part that was added as the log's first be the one before which so many decisions count.
+        """Shift a part that was added as the log's first, so that a number of decisions count before it.
 
         The draws of a bootstrap stay those of the first rows.
         """
@@ -168,7 +168,7 @@ class LogEvaluation:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Put the sums that :meth:`to_json` returned, of an evaluation that was asked the same, in their place."""
+        """Restore the sums that :meth:`to_json` returned, of an evaluation with the same question."""
         for label, accumulator in self._accumulators.items():
             accumulator.restore(document["estimators"][label])
         self._arrival = RewardArrival.from_json(document["arrival"])

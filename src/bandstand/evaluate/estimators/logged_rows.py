@@ -34,7 +34,7 @@ _ROWS_PER_CHUNK = (512, 8192)  # beyond, OpenBLAS puts threads to every dot prod
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedRows:
-    """Checked rows: n decisions, what was done, what came of it, and what the target policy would have done.
+    """Checked rows: n decisions, what was done, its reward, and what the target policy would have done.
 
     Attributes:
         reward: r_i, (n,).
@@ -80,8 +80,8 @@ class LoggedRows:
                 ``target`` has shape (n,).
             propensity: probability with which the logger drew that action, in (0, 1], (n,).
             target: π(a|x_i) of the policy to evaluate, (n, k), each row ≥ 0 and summing to 1 within 1e-5; or (n,), its
-                probability of the logged action alone, which is all that estimators without a model need. A third
-                axis of length 1, as in the Open Bandit Pipeline's arrays, is passed over.
+                probability of the logged action alone, which is all that estimators without a model need. A third axis
+                of length 1, as in the Open Bandit Pipeline's arrays, is skipped.
             q_hat: modelled mean reward of every action, (n, k), finite; None for estimators without a model.
             first_row: number of rows before this chunk; errors count rows from there.
             locate: what errors call a row of this chunk, from its index; by default "row N" counted from 0.
@@ -146,7 +146,7 @@ class LoggedRows:
         """Yield a log held in arrays as checked chunks small enough for the processor's cache.
 
         Raises:
-            EvaluationError: as ``of``; also where there are no rows.
+            EvaluationError: as ``of``; also if there are no rows.
         """
         columns = {"reward": _to_array("reward", reward), "propensity": _to_array("propensity", propensity)}
         columns["target"] = _to_array("target", target)

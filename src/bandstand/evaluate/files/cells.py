@@ -79,12 +79,12 @@ class CellReader:
 
 
 def is_list(cell: str) -> bool:
-    """Tell whether a cell is a list, as numpy, pandas and JSON write one."""
+    """Return whether a cell is a list, as numpy, pandas and JSON write one."""
     return cell.strip().startswith(_OPENING)
 
 
 def parse_list(cell: str) -> list[float] | None:
-    """Read a cell that is a list of numbers; None where it is not.
+    """Read a cell that is a list of numbers; None if it is not.
 
     >>> parse_list("[0.2 0.8]"), parse_list("(0.5, 0.5)"), parse_list("[[0.1], [0.9]]"), parse_list("0.5")
     ([0.2, 0.8], [0.5, 0.5], [0.1, 0.9], None)
@@ -112,7 +112,7 @@ def stack_vectors(rows: Sequence[Sequence[float] | None], name: str, locate: Cal
 
 
 def read_vector(value: Any, keys: Sequence[str] | None = None) -> list[float] | None:
-    """Read a list of numbers, or an object of them by ``keys``; None where it is neither.
+    """Read a list of numbers, or an object of them by ``keys``; None if it is neither.
 
     Lists of one number each, as the Open Bandit Pipeline has them, count as their number.
     """
@@ -141,7 +141,7 @@ def to_text(value: object) -> str:
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether a cell says that there is nothing: null, NaN, or text that stands for it."""
+    """Return whether a cell is a missing value: null, NaN, or text that means it."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in MISSING)

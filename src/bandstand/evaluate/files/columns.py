@@ -83,7 +83,7 @@ class Columns:
         return cls()
 
     def is_row_log(self, header: Header) -> bool:
-        """Tell whether a file with these columns holds the target policy's probabilities."""
+        """Return whether a file with these columns holds the target policy's probabilities."""
         return bool(_find_columns(self.target, header)[0])
 
     @classmethod
@@ -91,7 +91,7 @@ class Columns:
         """Read what differs from the names above.
 
         Raises:
-            EvaluationError: a part is not NAME=COLUMN, or the name is none of ours.
+            EvaluationError: a part is not NAME=COLUMN, or the name is unknown.
 
         >>> Columns.parse("reward=click,propensity=pscore")
         Columns(reward='click', propensity='pscore', action='action', target='target', q_hat='q_hat')
@@ -103,7 +103,7 @@ class Columns:
             if not column:
                 raise EvaluationError(f"columns must be NAME=COLUMN, where NAME is one of {', '.join(known)}")
             if name not in known:
-                raise EvaluationError(f"columns: {name!r} is none of ours; {_format_hint(name, known)}")
+                raise EvaluationError(f"columns: {name!r} is not a known name; {_format_hint(name, known)}")
             named[name] = column
         return cls(**named)
 

@@ -20,7 +20,7 @@ _Line = tuple[int, list[str]]
 
 
 class CsvTable:
-    """A CSV file; a cell that says there is no number is NaN, a line without a cell is passed over.
+    """A CSV file; a cell that says there is no number is NaN, a line without a cell is skipped.
 
     Its first line may be ``sep=;``, as spreadsheets write it; else the line of names shows what parts its cells.
     """

@@ -47,11 +47,11 @@ class DecisionFile:
 
     @classmethod
     def open(cls, path: Path, form: str | None = None) -> Self | None:
-        """Open a file or a folder as decisions; None where it holds none.
+        """Open a file or a folder as decisions; None if it holds none.
 
         Args:
             path: where it is.
-            form: the name of its form; if left out, its first record tells.
+            form: the name of its form; if left out, its first record decides.
 
         Raises:
             EvaluationError: it cannot be read.

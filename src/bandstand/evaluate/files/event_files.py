@@ -95,7 +95,7 @@ class EventFiles:
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
-        """Open a file, a folder or a pattern as an exported log; None where its first file is none.
+        """Open a file, a folder or a pattern as an exported log; None if its first file is not an exported day.
 
         Raises:
             EvaluationError: a file is damaged, of another form or ledger, or of a day that another one has too.
@@ -105,7 +105,7 @@ class EventFiles:
 
     @classmethod
     def open_parts(cls, parts: Mapping[str, Path], standing: StandingRewards | None = None) -> Self | None:
-        """Open files, by what errors call them; the rest is as of :meth:`open`."""
+        """Open files by the names that errors use for them; otherwise as :meth:`open`."""
         if not any(_is_parquet(part) for part in parts.values()):
             return None
         arrow = Arrow.load()
@@ -147,7 +147,7 @@ class EventFiles:
         Args:
             files: of these files; of all if left out.
             since: decisions before this time are left out; what they taught is not.
-            learning: decisions are read without what was asked and without their probabilities.
+            learning: decisions are read without their requests and without their probabilities.
 
         Raises:
             EvaluationError: a file is damaged; names it.
@@ -160,7 +160,7 @@ class EventFiles:
                     yield [each for each in _to_events(batch, standing, since) if each.ts <= self._until]
 
     def select_standing(self, files: Sequence[EventFile]) -> StandingRewards:
-        """Return what must be known of the rest of the log to read these files alone."""
+        """Return what must be known of the other files of the log to read these alone."""
         standing, seqs = self._survey(), [self._read_columns(file)["seq"] for file in files]
         return standing.select(np.concatenate(seqs) if seqs else np.zeros(0, np.int64))
 

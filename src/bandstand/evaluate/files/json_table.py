@@ -21,7 +21,7 @@ _PADDING: Final = " \t\r\n,"
 
 
 class JsonTable:
-    """JSON Lines, or an array; a key that is missing or null is NaN, an empty line is passed over."""
+    """JSON Lines, or an array; a key that is missing or null is NaN, an empty line is skipped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

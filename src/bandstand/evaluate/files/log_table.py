@@ -64,8 +64,8 @@ def find_parts(path: Path) -> dict[str, Path]:
     """Return the files that are parts of a log, in order, by what errors call them.
 
     A file is its own part. Of a folder, they are its files and those of folders in it; as elsewhere, files and folders
-    whose names begin with ``.`` or ``_`` (such as ``_SUCCESS``) are none. A path with ``*``, ``?`` or ``[…]`` that is
-    no file is a pattern, ``**`` for folders at any depth; of a folder that matches, its files are parts.
+    whose names begin with ``.`` or ``_`` (such as ``_SUCCESS``) are skipped. A path with ``*``, ``?`` or ``[…]`` that
+    is no file is a pattern, ``**`` for folders at any depth; of a folder that matches, its files are parts.
 
     Raises:
         EvaluationError: a folder has no parts, or no file matches a pattern.

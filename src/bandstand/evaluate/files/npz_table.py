@@ -57,7 +57,10 @@ class NpzTable:
             yield Batch(read, partial(_format_row, start), called)
 
     def read_records(self) -> Iterator[Record]:
-        """Read every row, with what stands beside the columns: numbers, and arrays of another length, each whole."""
+        """Read every row, with what the file holds besides columns.
+
+        Numbers, and arrays of another length, each whole.
+        """
         columns, beside = self._load()
         shared = {name: array.tolist() for name, array in beside.items()}
         for number in range(len(next(iter(columns.values()), ()))):

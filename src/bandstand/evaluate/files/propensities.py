@@ -1,4 +1,4 @@
-"""What a log says of its own probabilities twice must agree: the pick's, and those of all candidates."""
+"""If a log says a probability twice, both must agree: the pick's, and those of all candidates."""
 
 from typing import Final
 

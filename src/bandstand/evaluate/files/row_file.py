@@ -25,7 +25,7 @@ def read_rows(path: Path, columns: Columns | None = None, *, model: bool = False
 
     Args:
         path: the file, a folder of files, or a pattern that files match.
-        columns: what its columns are called; if left out, as they are usually, or as the tool that wrote it calls them.
+        columns: what its columns are called; if left out, the usual names, or those of the tool that wrote it.
         model: read ``q_hat`` too, for estimators with a model.
 
     Raises:

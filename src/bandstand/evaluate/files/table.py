@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     Attributes:
         columns: by name: numbers of shape (n,), of (n, k) where cells are lists; NaN where a cell is empty.
         locate: what errors call a row, from its index in the batch.
-        labels: by name, text of shape (n,): the columns that were asked for as labels.
+        labels: by name, text of shape (n,): the columns that were requested as labels.
     """
 
     columns: dict[str, FloatArray]

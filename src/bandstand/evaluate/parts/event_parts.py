@@ -1,9 +1,9 @@
 """Stretches of an exported log, each replayed from what the log had taught by then.
 
-What a policy would do with a decision depends on every reward before it. So the log is learned from once, in order,
-which reads neither requests nor probabilities and decides nothing; and whatever a stretch begins with is written down
-for whoever replays it. Parts by user would not need that, but for what all users share: the population prior, the
-memory that counts, the model of the rewards, the numbers of the rows.
+What a policy would do with a decision depends on every reward before it. So one process learns from the log once, in
+order; it reads neither requests nor probabilities and decides nothing. The state that each stretch begins with is
+written down for the process that replays it. Parts by user would not need that, but for what all users share: the
+population prior, the memory that counts, the model of the rewards, the numbers of the rows.
 """
 
 import json
@@ -28,7 +28,7 @@ from bandstand.store.sqlite.errors import storage_errors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuestion:
-    """What is asked of an exported log.
+    """The question of an evaluation of an exported log.
 
     Attributes:
         spec: the estimates.
@@ -141,7 +141,7 @@ class EventSums:
 def iter_event_parts(
     question: EventQuestion, files: EventFiles, candidates: Sequence[CandidatePolicy], count: int
 ) -> Iterator[EventPart]:
-    """Learn from a log, and yield its parts as soon as it is known what each begins with.
+    """Learn from a log, and yield each part as soon as its initial state is known.
 
     Args:
         question: what is asked.
@@ -200,7 +200,7 @@ def evaluate_event_part(
 
 
 def split_evenly(sizes: Sequence[int], count: int) -> list[range]:
-    """Cut a row of sizes into at most so many stretches of about equal sums.
+    """Divide a row of sizes into at most so many stretches of about equal sums.
 
     >>> split_evenly([5, 1, 1, 1, 4, 4], 3)
     [range(0, 2), range(2, 5), range(5, 6)]
@@ -231,7 +231,7 @@ def read_learned(path: Path) -> dict[str, Any]:
     """Read what :func:`write_learned` wrote.
 
     Raises:
-        EvaluationError: it is not there, or not as it was written.
+        EvaluationError: it is missing or damaged.
     """
     try:
         with path.open("rb") as file:

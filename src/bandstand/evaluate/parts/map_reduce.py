@@ -91,7 +91,7 @@ def plan_events(
     refresh_rewards: int | None,
     count: int | None = None,
 ) -> PartedPlan:
-    """Plan an exported log; what each part begins with is learned now, and written beside the plan.
+    """Plan an exported log; the state that each part begins with is learned now, and written beside the plan.
 
     Args:
         question: what is asked.
@@ -144,7 +144,7 @@ def map_part(plan: PartedPlan, path: Path, number: int, build: BuildPolicies) ->
         build: makes its policies.
 
     Raises:
-        EvaluationError: there is no such part, or what it is made of is not as it was planned.
+        EvaluationError: there is no such part, or its files have changed since the plan.
     """
     part, spec = plan.get_part(number), plan.question.spec
     require_unchanged(part)

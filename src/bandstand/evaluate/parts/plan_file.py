@@ -1,4 +1,4 @@
-"""The file that says what the parts of an evaluation are, so that whoever does one needs nothing else."""
+"""The file that says what the parts of an evaluation are, so that a process that makes one needs nothing else."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class PlannedPolicy(NamedTuple):
     Attributes:
         name: what it is called.
         definition: hash of its definition and its schema; empty where its probabilities stand in the file.
-        schema: what it reads; None where it believes nothing.
+        schema: what it reads; None if it believes nothing.
     """
 
     name: str
@@ -123,7 +123,7 @@ class PartedPlan:
         """The part of that number.
 
         Raises:
-            EvaluationError: there is none.
+            EvaluationError: there is no such part.
         """
         if not 0 <= number < len(self.parts):
             raise EvaluationError(f"there is no part {number}: the plan's are 0 to {len(self.parts) - 1}")
@@ -148,7 +148,7 @@ def compute_definition(policy: Policy) -> str:
 
 
 def get_learned_path(plan: Path, number: int) -> Path:
-    """Where what a part begins with is: in a folder beside the plan."""
+    """The path of a part's initial state: in a folder beside the plan."""
     return plan.with_name(f"{plan.name}.learned") / f"{number}.json.zst"
 
 
@@ -188,7 +188,7 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Raises:
-        EvaluationError: it cannot be read, or is none.
+        EvaluationError: it cannot be read, or is not a plan.
     """
     try:
         document = json.loads(path.read_bytes())

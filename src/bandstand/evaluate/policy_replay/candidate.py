@@ -1,4 +1,4 @@
-"""A configured policy that learns from somebody else's log."""
+"""A configured policy that learns from the log of other policies."""
 
 import math
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ _REFRESH_SHARE = 0.1
 class CandidatePolicy:
     """A policy, and what every user of a log has taught it; memory grows with users, not with decisions.
 
-    But of a policy with ``half_life = "auto"`` all rewards are kept: it finds out once a day which of them count, and
-    folds them again where others do, as serving does.
+    For a policy with ``half_life = "auto"`` all rewards are kept: once a day it finds out which of them count, and sums
+    them again if that has changed, as serving does.
 
     A policy that learns its prior learns it from the same users, as serving does; where ``refresh_rewards`` is given,
-    after so many of their rewards, or a tenth more than before where that is more.
+    after so many of their rewards, or a tenth more than before if that is more.
 
     Args:
         policy: what decides.
-        refresh_rewards: new rewards after which its prior is fitted again; where it is not given, as they grow.
+        refresh_rewards: new rewards after which its prior is fitted again; if it is not given, as they grow.
     """
 
     def __init__(self, policy: Policy, refresh_rewards: int | None = None) -> None:
@@ -97,7 +97,7 @@ class CandidatePolicy:
             self._reservoir.remove(str(user))
 
     def import_profile(self, user: int, profile: Profile) -> None:
-        """Put a state from elsewhere in the place of the user's, as far as it is one of this policy."""
+        """Replace the user's state by an imported one, if that has one of this policy."""
         self.remove_user(user)
         state = profile.policies.get((self.policy.name, self.policy.schema.name))
         if state is not None:
@@ -122,7 +122,7 @@ class CandidatePolicy:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on where the candidate stood of which :meth:`to_json` returned this."""
+        """Restore the candidate's state from what :meth:`to_json` returned."""
         self.rewards, self._fitted = int(document["rewards"]), int(document["fitted"])
         self._states = {int(user): PolicyState.from_json(state) for user, state in document["states"].items()}
         self._population = PopulationPrior.from_json(document["population"])
@@ -136,7 +136,7 @@ class CandidatePolicy:
         self._follow_drift(now)
 
     def _follow_drift(self, now: float) -> None:
-        """Look once a day which rewards count; an imported state is no rewards, and stays as it is."""
+        """Check once a day which rewards count; an imported state is not made of rewards, and stays as it is."""
         tracker = self._tracker
         if tracker is None or not tracker.check_day(compute_block_prior(self._population.shared), now):
             return

@@ -1,4 +1,4 @@
-"""Configured policies over a log of decisions: what each would have done, learning as the log goes on.
+"""Configured policies over a log of decisions: what each would have done, learning as the log continues.
 
 At every decision a candidate policy is asked for its distribution under what the rewards logged *before* it have taught
 it about the user; a reward teaches when it arrived, in its features and with its weight, whoever made the decision. So
@@ -49,7 +49,7 @@ class LogSummary:
     """What a log holds.
 
     Attributes:
-        first: the earliest time of a decision, seconds since the epoch; None where there is none.
+        first: the earliest time of a decision, seconds since the epoch; None if there is none.
         last: the latest.
         logging_policies: by name of the policy that decided.
         users: who was decided for.
@@ -97,7 +97,7 @@ class PolicyReplay:
     """Candidate policies over the events of one log.
 
     Args:
-        candidates: who is asked.
+        candidates: the policies that are evaluated.
         locate: what an error calls an event, from its number.
         model: also model the rewards, for estimators that want it.
         frozen_since: time from which nothing teaches the candidates any more, in seconds since the epoch; None for
@@ -180,7 +180,7 @@ class PolicyReplay:
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on where the replay stood of which :meth:`to_json` returned this."""
+        """Restore the replay's state from what :meth:`to_json` returned."""
         self._started = bool(document["started"])
         for candidate, learned in zip(self._candidates, document["candidates"], strict=True):
             candidate.restore(learned)
@@ -212,7 +212,7 @@ class PolicyReplay:
             return known or LoggedRequest.parse(self._locate(event.seq), event.body, event.pick)
         request = LoggedRequest.parse(self._locate(event.seq), event.body)
         if event.pick >= len(request.features):
-            raise EvaluationError(f"{request.location}: the pick is none of the candidates")
+            raise EvaluationError(f"{request.location}: the pick is not one of the candidates")
         if event.reward is not None and len(self._pending) < _MAX_PENDING:
             self._pending[event.seq] = request.select_candidate(event.pick)
         return request

@@ -1,4 +1,4 @@
-"""A model of the rewards for the estimators that want one, never asked about a reward it has seen."""
+"""A model of the rewards for estimators that need one; it never predicts a reward that it has seen."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from bandstand.bandit.ridge import Prior
 
 
 class RewardModel:
-    """One ridge regression of the reward on the features of a schema, over all users, taught as the log goes on.
+    """One ridge regression of the reward on the features of a schema, over all users, taught as the log continues.
 
     q̂(x) = θ·x with (I + Σ x xᵀ) θ = Σ r x over the rewards that came *before* the decision: then the residuals of a
     doubly robust estimate are of rewards that the model has not seen, as they must be. With blocks, one for each.

@@ -51,7 +51,7 @@ class FeatureCoverage:
         return coverage
 
     def describe_lack(self, schema: str) -> str | None:
-        """Say that no candidate had a field that this schema reads; None where one had, or it reads none."""
+        """Say that no candidate had a field that this schema reads; None if one had, or it reads none."""
         fields = self._unmet.get(schema)
         if fields is None:
             return None

@@ -1,4 +1,4 @@
-"""Verdicts that were paid for once: bounded, asked for once at a time, and never a failure."""
+"""A bounded cache of the LLM's verdicts: one call at a time for the same turn, and no failures."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ class VerdictCache:
         self._verdicts: OrderedDict[CacheKey, Verdict] = OrderedDict()
 
     def get(self, key: CacheKey) -> Verdict | None:
-        """Return the verdict with nothing spent on it, None where there is none."""
+        """Return the verdict with no cost; None if there is none."""
         verdict = self._verdicts.get(key)
         if verdict is not None:
             self._verdicts.move_to_end(key)
@@ -55,7 +55,7 @@ class VerdictCache:
 class SingleFlight:
     """Lets those who ask the same at the same time wait for one answer. Of one event loop.
 
-    Only the first is told what it cost. The work goes on as long as one of them waits.
+    Only the first receives the cost. The work continues as long as one of them waits.
     """
 
     def __init__(self) -> None:

@@ -66,7 +66,7 @@ class IntentArbiter:
 
     Args:
         client: asks the model; None decides everything by the scores, with the reason "disabled".
-        prompt: what it is asked with; its parameters are of :data:`PARAMETERS`.
+        prompt: the prompt; its parameters are among :data:`PARAMETERS`.
         settings: the defaults if left out; a request may override the thresholds.
         concurrency: how many calls may be under way at once.
         clock: monotonic seconds, the client's.

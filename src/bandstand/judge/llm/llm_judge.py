@@ -1,4 +1,4 @@
-"""The LLM tier: one question about one cut turn, a strict answer, and a reason wherever there is none."""
+"""The LLM tier: one question about one cut turn, and a strict answer or a reason for having none."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ _REASONS: Final[Mapping[str, UnscoredReason]] = {
 """By the code of a client's error; any other is told apart by its attributes."""
 
 CostFunction = Callable[[int, int], float | None]
-"""From tokens read and written to US dollars; None where the model has no price."""
+"""From tokens read and written to US dollars; None if the model has no price."""
 
 
 def get_unknown_cost(_prompt_tokens: int, _completion_tokens: int) -> float | None:
@@ -54,12 +54,12 @@ class LlmTier:
     Args:
         client: asks the model; its retries are its own.
         taxonomy: whose labels it may give.
-        prompt: what it is asked with; its parameters are of :data:`PARAMETERS`.
+        prompt: the prompt; its parameters are among :data:`PARAMETERS`.
         deadline_s: the longest one turn may take, over all tries.
         cost: the model's price.
         clamp: take a confidence beyond [0, 1] for the nearest in it, rather than for a failure.
-        max_tokens: the most that a verdict may take; a reply that ends for want of room is asked for again with four
-            times as many.
+        max_tokens: the most that a verdict may take; a reply that is cut off is requested again with four times as
+            many.
         clock: monotonic seconds, the client's.
     """
 
@@ -90,7 +90,7 @@ class LlmTier:
 
     @property
     def model(self) -> str:
-        """The model, as it is asked for."""
+        """The name of the requested model."""
         return self._client.model
 
     @property
@@ -99,7 +99,10 @@ class LlmTier:
         return self._prompt.reference
 
     async def judge(self, turn: CutTurn) -> Judged:
-        """Return the model's verdict, or why there is none; see :class:`bandstand.judge.training.tier.Tier`."""
+        """Return the model's verdict, or the reason for having none.
+
+        See :class:`bandstand.judge.training.tier.Tier`.
+        """
         usage = Usage()
         reply: ChatReply | None = None
         deadline = self._clock() + self._deadline_s
@@ -177,7 +180,7 @@ def build_prompt_values(taxonomy: Taxonomy, turn: CutTurn) -> dict[str, object]:
 def build_requests(
     prompt: Prompt, taxonomy: Taxonomy, turn: CutTurn, *, deadline: float, max_tokens: int = MAX_TOKENS
 ) -> list[ChatRequest]:
-    """Return what a model is asked about a turn, and what it is asked if that reply ends for want of room."""
+    """Return the request about a turn, and the one to send if its reply is cut off."""
     rendered = prompt.render(build_prompt_values(taxonomy, turn))
     messages = build_messages(rendered.system, rendered.user)
     schema = build_verdict_schema(taxonomy, with_target=_has_targets(prompt))
@@ -204,7 +207,7 @@ def to_unscored_reason(error: BandstandError) -> UnscoredReason:
     """Return what a client's error means for a turn.
 
     Raises:
-        BandstandError: the error itself, where it is none of a client's.
+        BandstandError: the error itself, if it is not a client's.
     """
     known = _REASONS.get(error.code)
     if known is not None:

@@ -21,7 +21,7 @@ _MAX_NUMBER_CHARS: Final = 32
 
 
 class BadReplyError(ValueError):
-    """The reply is none of those asked for.
+    """The reply is not in the required form.
 
     Args:
         reason: what it lacks.
@@ -78,11 +78,11 @@ def parse_verdict(text: str, taxonomy: Taxonomy, *, clamp: bool = False, with_ta
         text: the reply.
         taxonomy: whose labels it may give.
         clamp: take a confidence beyond [0, 1] for the nearest in it; NaN is none either way.
-        with_target: whether it was asked what the message speaks of. A reply that leaves that out does not say it; one
-            that says what there is not is no verdict.
+        with_target: whether the prompt asks what the message speaks of. A reply that leaves that out does not say it;
+            one that says what there is not is no verdict.
 
     Raises:
-        BadReplyError: there is none; the reason is that of the last object.
+        BadReplyError: there is no verdict; the reason is that of the last object.
     """
     wrong = UnscoredReason.BAD_JSON if text.strip() else UnscoredReason.EMPTY
     optional = {"target"} if with_target else set()
@@ -138,7 +138,7 @@ def find_label_probability(
         token_probabilities: each token of the reply with its probability, where the provider says so.
 
     Returns:
-        The probability, in [0, 1]; None where it cannot be told.
+        The probability, in [0, 1]; None if it cannot be determined.
     """
     if not token_probabilities or "".join(token for token, _ in token_probabilities) != text:
         return None
@@ -162,7 +162,7 @@ def iter_objects(text: str, key: str) -> Iterator[Mapping[str, Any]]:
 
 
 def read_number(value: Any) -> Any:
-    """Return a number that a model wrote as text; anything else as it is."""
+    """Return a number that a model wrote as text; anything else unchanged."""
     if isinstance(value, str) and len(value) <= _MAX_NUMBER_CHARS and value.isascii() and "_" not in value:
         try:
             return float(value)

@@ -44,7 +44,7 @@ class Weights:
         taxonomy: the taxonomy's name.
         labels: in the order of the columns.
         table: int8, shape (BUCKETS, labels).
-        steps: float32, shape (labels,): what one unit of a column is worth.
+        steps: float32, shape (labels,): the size of one unit of a column.
         bias: float32, shape (labels,).
         temperature: the logits are divided by it.
     """
@@ -237,7 +237,7 @@ def build_verdict(
         tier: who says so.
         model: what exactly.
         rationale: why, in one line.
-        normalised: the turn, which tells the target.
+        normalised: the turn, from which the target is found.
         rule: the rule that counts, if there is one.
         stated: the target that a rule states, if one does.
     """

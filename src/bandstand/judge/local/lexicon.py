@@ -47,11 +47,11 @@ class _Entries:
 
 
 def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
-    """Return the names of what the words of a message tell: how many of each kind, and how they end.
+    """Return cues from the words of a message: how many of each kind, and which kind is last.
 
     Args:
         tokens: the words in scope.
-        decisive: those after the last "but"; none where there is none.
+        decisive: those after the last "but"; none if there is none.
     """
     counts, last = _count_kinds(tokens)
     names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _TELLING if counts[kind]]
@@ -71,13 +71,13 @@ def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
 
 
 def is_question(tokens: tuple[str, ...]) -> bool:
-    """Tell whether a message asks something: by its mark, or by the word that it opens with."""
+    """Return whether a message asks something: by its mark, or by the word that it opens with."""
     first = _load_entries().phrases.get(tokens[:1], ())
     return "?" in tokens or "question" in first
 
 
 def find_stand(tokens: tuple[str, ...]) -> WordKind | None:
-    """Return the side that the words of a message are all on, "praise" or "complaint"; None where there is none.
+    """Return the side that the words of a message are all on, "praise" or "complaint"; None if there is none.
 
     Praise beside a wish is none: "nice, now shorter". Thanks are none. What asks a question takes no side.
     """
@@ -90,7 +90,7 @@ def find_stand(tokens: tuple[str, ...]) -> WordKind | None:
 
 
 def _is_exclamation(tokens: tuple[str, ...]) -> bool:
-    """Tell whether a message opens as a question does, and exclaims: "what a joy", "qué bonito"."""
+    """Return whether a message opens as a question does, and exclaims: "what a joy", "qué bonito"."""
     if "?" in tokens:
         return False
     return tokens[1:2] == ("a",) or find_stand(tokens[1:2]) is not None
@@ -115,7 +115,7 @@ def find_side(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> tuple[tuple
 
     Args:
         tokens: the words in scope.
-        decisive: those after the last "but"; none where there is none.
+        decisive: those after the last "but"; none if there is none.
     """
     if not decisive:
         return tokens, find_stand(tokens)
@@ -123,7 +123,7 @@ def find_side(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> tuple[tuple
 
 
 def contradicts_stand(tokens: tuple[str, ...], side: WordKind | None, stand: WordKind) -> bool:
-    """Tell whether the words of a short message speak against a stand: they are on the other side, or ask for a fact.
+    """Return whether the words of a short message speak against a stand: they are on the other side, or ask for a fact.
 
     Args:
         tokens: the words that decide.
@@ -138,13 +138,16 @@ def contradicts_stand(tokens: tuple[str, ...], side: WordKind | None, stand: Wor
 
 
 def supports_stand(tokens: tuple[str, ...], *, is_praise: bool) -> bool:
-    """Tell whether a message has a word that bears out a stand: praise for one, displeasure or a wish for the other."""
+    """Return whether a message has a word that supports a stand.
+
+    Praise for one, displeasure or a wish for the other.
+    """
     counts, _ = _count_kinds(tokens)
     return bool(counts["praise"]) if is_praise else bool(counts["complaint"] or counts["wish"])
 
 
 def is_negated(tokens: tuple[str, ...], place: int) -> bool:
-    """Tell whether a negation reaches what begins at a place: right before it, or with words of degree between.
+    """Return whether a negation reaches what begins at a place: right before it, or with words of degree between.
 
     >>> is_negated(("gar", "keine", "schlechte", "idee"), 2), is_negated(("no", "wrong"), 1)
     (True, False)
@@ -160,12 +163,12 @@ def is_negated(tokens: tuple[str, ...], place: int) -> bool:
 
 
 def has_words_of(tokens: tuple[str, ...], kinds: frozenset[WordKind]) -> bool:
-    """Tell whether a message has a word of these kinds, negated or not."""
+    """Return whether a message has a word of these kinds, negated or not."""
     return any(not kinds.isdisjoint(found) for _, found in _find_kinds(tokens))
 
 
 def is_known_word(word: str) -> bool:
-    """Tell whether a word by itself is of some kind."""
+    """Return whether a word by itself is of some kind."""
     return (word,) in _load_entries().phrases or _find_beginning(word) is not None
 
 

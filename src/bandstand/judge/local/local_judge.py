@@ -42,7 +42,7 @@ class Evidence(NamedTuple):
     """What rules and text model each say of a turn, as the arbiter compares them.
 
     Attributes:
-        rule: the rule that counts, by its label; None where none fires.
+        rule: the rule that counts, by its label; None if none fires.
         semantic: every label with the text model's probability, best first.
         verdict: what the two make of it together.
     """
@@ -56,8 +56,8 @@ class Local:
     """Rules and text model together; itself the tier "local".
 
     A product of experts: p(l) ∝ p_model(l) · p_rule(l), where the rule that counts gives its label its score s and
-    every other label (1 − s)/(L − 1). Where no rule fires the model speaks alone (Hinton 2002, for the form), but for a
-    topic shift, which the form of a message tells better than its words (:mod:`bandstand.judge.local.topic_shift`).
+    every other label (1 − s)/(L − 1). If no rule fires, the model decides alone (Hinton 2002, for the form), except for
+    a topic shift, which the form of a message shows better than its words (:mod:`bandstand.judge.local.topic_shift`).
 
     Where the turn says what was chosen, the question is whether that was welcome: the likeliest label of a stand then
     has the mass of all labels of that stand, since whether "shorter, please" repeats or corrects is beside the point.
@@ -107,7 +107,7 @@ class Local:
 
     @property
     def rules(self) -> Rules:
-        """The rules alone, a tier of their own."""
+        """The rules alone, as a tier."""
         return self._rules
 
     def verdict(self, turn: CutTurn) -> Verdict:
@@ -142,7 +142,7 @@ class Local:
         match = matches[0] if matches else None
         joined, rationale, is_overtaken = stated, "by its wording", False
         if match is not None and self._is_overtaken(normalised, match):
-            joined, match, is_overtaken = self._doubt(stated, match), None, True
+            joined, match, is_overtaken = self._cap_stand_before_but(stated, match), None, True
         elif match is not None:
             joined = self._yield_to_decisive(stated, normalised, match) * self._build_expert(match)
             opposed = self._find_opposed(match, matches)
@@ -159,7 +159,7 @@ class Local:
             if normalised.rating is None:
                 joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
-            joined = self._doubt_contradicted(joined, normalised)
+            joined = self._cap_contradicted_stand(joined, normalised)
         return build_verdict(
             joined,
             self.taxonomy,
@@ -179,7 +179,7 @@ class Local:
         return expert
 
     def _is_overtaken(self, normalised: NormalisedTurn, match: RuleMatch) -> bool:
-        """Tell whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
+        """Return whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
         decisive = normalised.scope.decisive
         takes_stand = self.taxonomy.label(match.label).polarity != "other"
         return match.rank == _OVERTAKEN_RANK and takes_stand and bool(decisive) and "?" not in decisive
@@ -189,14 +189,14 @@ class Local:
         opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
         if opposite is None or match.rank != 1 or not normalised.scope.decisive:
             return stated
-        return self._cap(stated, opposite)
+        return self._cap_stand(stated, opposite)
 
-    def _doubt(self, stated: Floats, match: RuleMatch) -> Floats:
-        """Doubt the stand before a "but": what follows most likely takes it back."""
-        return self._cap(stated, self.taxonomy.label(match.label).polarity)
+    def _cap_stand_before_but(self, stated: Floats, match: RuleMatch) -> Floats:
+        """Reduce the stand before a "but": what follows most likely takes it back."""
+        return self._cap_stand(stated, self.taxonomy.label(match.label).polarity)
 
-    def _cap(self, stated: Floats, polarity: Polarity) -> Floats:
-        """Leave a stand no more than a quarter of the mass."""
+    def _cap_stand(self, stated: Floats, polarity: Polarity) -> Floats:
+        """Give a stand at most a quarter of the mass."""
         same = self._sides[polarity]
         mass = float(stated[same].sum())
         if mass <= _MAX_DOUBTED:
@@ -225,7 +225,7 @@ class Local:
         return pooled
 
     def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:
-        """Leave a stand heard by wording alone no more than half, unless the words known to judge bear it out.
+        """Give a stand that only the text model supports at most half, unless the lexicon supports it too.
 
         What was pooled from several labels is surer than it should be, and text model and lexicon err about different
         messages: so both must hear the stand before it teaches, or the model very surely where the lexicon hears none.
@@ -247,8 +247,8 @@ class Local:
         doubted[place] = _MAX_UNSUPPORTED
         return np.asarray(doubted)
 
-    def _doubt_contradicted(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
-        """Doubt a stand heard by wording alone that the words known to praise or complain speak against."""
+    def _cap_contradicted_stand(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
+        """Reduce a stand that only the text model supports, if the lexicon's words contradict it."""
         words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
         polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
         if polarity == "other":
@@ -257,7 +257,7 @@ class Local:
             polarity == "positive" and normalised.scope.decisive and not supports_stand(words, is_praise=True)
         )
         if is_taken_back or contradicts_stand(words, side, SIDES[polarity]):
-            return self._cap(stated, polarity)
+            return self._cap_stand(stated, polarity)
         return stated
 
     def _move_to_shift(self, stated: Floats, shift: float) -> Floats:

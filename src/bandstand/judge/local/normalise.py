@@ -38,9 +38,9 @@ class NormalisedTurn:
         similarity: how much the message repeats the user's own question, in [0, 1]; see :func:`compute_similarity`.
         scope: which part of the message speaks of the answer.
         about: the words of what was chosen; none where the turn does not say.
-        rating: the rating that the message is, from −1 to 1; None where it is none.
+        rating: the rating that the message is, from −1 to 1; None if it is none.
         question: the user's question, normalised, both ends of it.
-        answer: the answer as it is, since few turns need it read.
+        answer: the answer as given; few turns need it normalised.
     """
 
     text: str
@@ -55,7 +55,7 @@ class NormalisedTurn:
 
     @property
     def judged_tokens(self) -> tuple[str, ...]:
-        """The words that are judged: those in scope; where none is, all, of which only the subject is then told."""
+        """The words that are judged: those in scope; if none is, all, of which only the subject is then told."""
         return self.scope.tokens or self.tokens
 
     @property
@@ -93,7 +93,7 @@ def extract_window(text: str) -> str:
 
 
 def has_closing_question(answer: str) -> bool:
-    """Tell whether an answer closes with a question, a short farewell after it allowed.
+    """Return whether an answer closes with a question, a short farewell after it allowed.
 
     >>> has_closing_question("Done. Would you like more? Just say so.")
     True

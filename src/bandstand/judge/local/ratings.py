@@ -59,12 +59,12 @@ _KNOWN_SIGNS: Final = frozenset(
 
 
 def is_known_sign(token: str) -> bool:
-    """Tell whether an emoji says how somebody took something; the shipped rules ``any.*`` say how."""
+    """Return whether an emoji is a sign of approval or disapproval; the shipped rules ``any.*`` say of which."""
     return token in _KNOWN_SIGNS
 
 
 def has_known_sign(tokens: Iterable[str]) -> bool:
-    """Tell whether one of these words is such an emoji."""
+    """Return whether one of these words is such an emoji."""
     return not _KNOWN_SIGNS.isdisjoint(tokens)
 
 
@@ -74,7 +74,7 @@ def parse_rating(message: str) -> float | None:
     Out of five the lowest mark is 1, as on every form; out of ten and a hundred it is 0.
 
     Returns:
-        The rating; None where there is none, or it is beyond its scale.
+        The rating; None if there is none, or it is beyond its scale.
 
     >>> parse_rating("1/5"), parse_rating("5 von 5 Sternen"), parse_rating("⭐⭐⭐⭐⭐"), parse_rating("3/5")
     (-1.0, 1.0, 1.0, 0.0)

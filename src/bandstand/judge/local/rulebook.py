@@ -120,7 +120,7 @@ def parse_rules(definitions: object, taxonomy: Taxonomy, path: str = "rules") ->
 
 
 def parse_shipped_rules(taxonomy: Taxonomy, precision: Mapping[str, float]) -> list[Rule]:
-    """Read the shipped rules for a taxonomy, each with the precision given for it, a half where there is none.
+    """Read the shipped rules for a taxonomy, each with its precision; one half if none is given.
 
     Raises:
         ConfigurationError: a shipped file is broken; names every fault.

@@ -224,7 +224,7 @@ class Rules:
             yield RuleMatch(rating.rule_id, label, rating.score, "a rating")
 
     def find_best(self, normalised: NormalisedTurn) -> RuleMatch | None:
-        """Return the rule that counts, None where none fires."""
+        """Return the rule that counts, None if none fires."""
         matches = self.matches(normalised)
         return matches[0] if matches else None
 
@@ -337,7 +337,7 @@ def _filter_hits(hits: list[_Hit], normalised: NormalisedTurn) -> list[_Hit]:
 
 
 def _fills_message(rule: Rule, hits: Iterable[_Hit], tokens: Phrase, margins: tuple[int, int]) -> bool:
-    """Tell whether a rule's phrases, one after another, are all that a message says: "no", or 😡🙄."""
+    """Return whether a rule's phrases, one after another, are all that a message says: "no", or 😡🙄."""
     covered = {place for hit in hits if hit.rule is rule for place in range(hit.start, hit.end)}
     lead, trail = margins
     return all(place in covered or tokens[place] in rule.fillers for place in range(lead, trail))

@@ -1,4 +1,4 @@
-"""Scope: which part of a message speaks of the answer, and which is quoted, past, supposed, or somebody else's word.
+"""Scope: which part of a message is about the answer, and which is quoted, past, supposed, or somebody else's word.
 
 A message is split into sentences and clauses. What stands in quotation marks, clauses about the past, what other people
 say and what is only supposed are set aside; the rest is in scope, and it alone is judged. Where a clause begins with
@@ -49,7 +49,7 @@ class Scope:
     Attributes:
         tokens: its words; none where everything was set aside.
         text: its text.
-        decisive: the words after the last "but", which decide; none where there is no such word.
+        decisive: the words after the last "but", which decide; none if there is no such word.
         contrasted_from: where what that "but" takes back begins in ``tokens``: with its sentence, or with the sentence
             before where it opens its own.
         aside: why the first part that was set aside was: "quoted", "historical", "other_person" or "supposed"; or "".
@@ -229,7 +229,7 @@ def _holds(kind: str, kinds: Collection[str]) -> bool:
 
 
 def _has_speaker(cues: Sequence[_Cue]) -> bool:
-    """Tell whether a person near the start of a clause is followed by a verb of saying or liking."""
+    """Return whether a person near the start of a clause is followed by a verb of saying or liking."""
     people = [cue.end for cue in cues if cue.kind == "person" and cue.start <= _MAX_WORDS_BEFORE_PERSON]
     verbs = [cue.start for cue in cues if cue.kind == "attitude"]
     return any(0 <= verb - end <= _MAX_WORDS_BEFORE_VERB for end in people for verb in verbs)

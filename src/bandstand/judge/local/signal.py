@@ -1,4 +1,4 @@
-"""Signal: whether a message says anything at all, so that silence is never taken for a neutral verdict."""
+"""Signal: whether a message says anything, so that silence is never taken for a neutral verdict."""
 
 from bandstand.judge.local.normalise import extract_window
 from bandstand.judge.local.ratings import is_known_sign
@@ -8,7 +8,7 @@ from bandstand.judge.verdict import Unscored, UnscoredReason
 
 
 def has_signal(turn: CutTurn) -> bool:
-    """Tell whether a message says anything: not where it is empty, or nothing but emoji of no known meaning.
+    """Return whether a message says anything: not where it is empty, or nothing but emoji of no known meaning.
 
     >>> has_signal(CutTurn("", "", " … ")), has_signal(CutTurn("", "", "🧶")), has_signal(CutTurn("", "", "👎"))
     (False, False, True)

@@ -80,7 +80,7 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
 
 
 def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> bool:
-    """Tell whether enough more signs say that a stand is about the behaviour than that it is about the content."""
+    """Return whether enough more signs say that a stand is about the behaviour than that it is about the content."""
     tokens = turn.judged_tokens
     stems, text = _find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()

@@ -7,8 +7,9 @@ or answer, and points back at neither. Likeness alone is not enough: people chan
 shares no word, and stay on it with one that shares none either.
 
 Every sign counts alike, for a shift or against it: unit weights, which are nearly as good as fitted ones and learn
-nothing by heart (Dawes 1979). The bias is the smallest tenth at which at most 10 % of the others are called so in the
-shipped sets, ``data/small-talk.jsonl`` and ``data/balanced.jsonl``. The words are in ``data/rules/topics.toml``.
+nothing by heart (Dawes 1979). The bias is the smallest multiple of 0.1 at which at most 10 % of the other turns are
+called shifts in the shipped sets, ``data/small-talk.jsonl`` and ``data/balanced.jsonl``. The words are in
+``data/rules/topics.toml``.
 """
 
 import math
@@ -58,7 +59,7 @@ class _Cues:
 
 
 def may_shift(turn: NormalisedTurn) -> bool:
-    """Tell whether the form of a message alone leaves room for a shift, before any of its words is looked up."""
+    """Return whether the form of a message alone leaves room for a shift, before any of its words is looked up."""
     asks = "?" in turn.tokens
     most = WEIGHTS["bias"] + WEIGHTS["names a new subject"]
     most += WEIGHTS["is long"] * min(len(turn.tokens), _LONG) / _LONG
@@ -105,7 +106,7 @@ def compute_shift_features(turn: NormalisedTurn) -> dict[str, float]:
 
 
 def is_stop_word(word: str) -> bool:
-    """Tell whether a word says nothing about what is talked about."""
+    """Return whether a word says nothing about what is talked about."""
     return word in _load_cues().stop_words
 
 
@@ -116,7 +117,7 @@ def _split_last_sentence(turn: NormalisedTurn) -> tuple[str, ...]:
 
 
 def _find_words(tokens: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return the stems of the words that tell something, and the subjects that they are of."""
+    """Return the stems of the meaningful words, and the subjects that they belong to."""
     read = [_read_word(token) for token in tokens]
     return {stem for stem, _ in read if stem}, {subject for _, subject in read if subject}
 
@@ -138,7 +139,7 @@ def _find_subjects(text: str) -> set[str]:
 
 
 def _has_opening(tokens: tuple[str, ...]) -> bool:
-    """Tell whether a sentence begins as people begin a subject, one word before it allowed."""
+    """Return whether a sentence begins as people begin a subject, one word before it allowed."""
     openings = _load_cues().openings
     for start in (0, 1):
         for length in range(1, _MAX_OPENING + 1):

@@ -16,10 +16,10 @@ def estimate_error(items: Sequence[_Item], measure: Callable[[Sequence[_Item]], 
 
     Args:
         items: what was measured.
-        measure: of any draw of them; None where it has nothing to measure.
+        measure: of any draw of them; None if it has nothing to measure.
 
     Returns:
-        The error, the same in every run; None where fewer than two draws have a measure.
+        The error, the same in every run; None if fewer than two draws have a measure.
     """
     if measure(items) is None:
         return None

@@ -56,7 +56,7 @@ class Example:
 
 
 def generate_examples(seed: int, per_sentence: int = 4) -> Iterator[Example]:
-    """Make examples of every sentence, so many of each; the same seed makes the same examples."""
+    """Make a number of examples of every sentence; the same seed makes the same examples."""
     for name in (f"{prefix}{language}" for prefix in _FILES for language in LANGUAGES):
         text = resources.files("bandstand.judge").joinpath("data", "corpus", f"{name}.toml").read_text("utf-8")
         yield from _Writer(tomllib.loads(text), Random(f"{seed}/{name}")).write(per_sentence)
@@ -100,7 +100,7 @@ class _Writer:
         yield from self._write_repetitions(per_sentence)
 
     def _write_repetitions(self, per_sentence: int) -> Iterator[Example]:
-        """The user's own question once more, a word of impatience beside it or none."""
+        """The user's own question again, with or without a word of impatience."""
         labels = {"followup-v1": "neg_constraint_restate", "correction-v1": "repetition"}
         for context in self._document["context"]:
             if context["after"] not in {"told", "offer"}:

@@ -1,4 +1,4 @@
-"""What training or calibrating would be worth on turns it has not seen: fitted to four fifths, tried on the fifth left.
+"""How good training or calibration is on unseen turns: fitted to four fifths, tested on the remaining fifth.
 
 A part is a run of neighbouring rows, since neighbours are often of one dialogue, and a dialogue that stands on both
 sides tells the judge what it is asked.
@@ -53,7 +53,7 @@ async def evaluate_training(
         progress: called after each turn of a part, with how many of it are done.
 
     Returns:
-        The outcomes in the rows' order; None where the other parts are too few to train with.
+        The outcomes in the rows' order; None if the other parts are too few to train with.
     """
     outcomes: list[JudgedRow] = []
     for part in range(FOLDS):
@@ -78,10 +78,10 @@ def evaluate_calibration(
         outcomes: verdicts of one judge.
         taxonomy: whose labels they have.
         gate: what they would teach by; its calibrations are left out.
-        fit: makes a calibration of verdicts beside the truth.
+        fit: makes a calibration from verdicts and true labels.
 
     Returns:
-        The outcomes in order; None where the other parts are too few to fit to.
+        The outcomes in order; None if the other parts are too few to fit to.
     """
     calibrated: list[JudgedRow] = []
     for part in range(FOLDS):

@@ -139,7 +139,7 @@ def _parse_row(number: int, fields: object, taxonomy: Taxonomy) -> LabelledTurn:
 def _find_contradictions(
     taxonomy: Taxonomy, label: str | None, polarity: Polarity | None, *, topic_shift: bool | None
 ) -> Iterator[FieldError]:
-    """Yield what cannot be true together: a sign with the other, or a shift of topic with a label of none."""
+    """Yield labels that contradict each other: opposite signs, or a topic shift with a label that is none."""
     if label is None:
         return
     known = taxonomy.label(label)

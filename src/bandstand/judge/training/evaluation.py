@@ -31,7 +31,7 @@ async def judge_rows(
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> list[JudgedRow]:
-    """Have a tier judge every row, so many at once; the outcomes keep the rows' order.
+    """Let a tier judge every row, several at once; the outcomes keep the rows' order.
 
     Args:
         tier: the judge.
@@ -213,7 +213,7 @@ def _compute_shift_metrics(pairs: Sequence[tuple[bool, str]]) -> dict[str, Any]:
 
 
 def _is_correct(row: LabelledTurn, verdict: Verdict, taxonomy: Taxonomy) -> bool | None:
-    """Compare labels where the true one is known, else polarities; None where neither is."""
+    """Compare labels where the true one is known, else polarities; None if neither is."""
     if row.label is not None:
         return row.label == verdict.label
     if row.polarity is not None:

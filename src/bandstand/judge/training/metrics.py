@@ -1,4 +1,4 @@
-"""Agreement of a judge with known truth: pure functions over lists of names. A ratio of 0 to 0 is None, not 0."""
+"""Agreement of a judge with known truth: pure functions over lists of names. The ratio 0/0 is None, not 0."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def compute_recall(truth: Names, predicted: Names, name: str) -> float | None:
 
 
 def compute_f1(truth: Names, predicted: Names, name: str) -> float | None:
-    """Return F1 = 2·TP/(2·TP + FP + FN) of ``name``; None where it is neither true nor said anywhere."""
+    """Return F1 = 2·TP/(2·TP + FP + FN) of ``name``; None if it is neither true nor said anywhere."""
     hits = _count_hits(truth, predicted, name)
     return _compute_ratio(2 * hits, sum(word == name for word in truth) + sum(word == name for word in predicted))
 

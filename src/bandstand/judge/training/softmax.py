@@ -122,8 +122,8 @@ def fit(
         counts: shape (examples,): how much each example weighs.
         decay: λ.
         iterations: how many gradient steps.
-        start: W₀ of shape (BUCKETS, labels) and its bias; zeros where there is none. The bias is not drawn back.
-        learns_bias: whether the bias moves at all.
+        start: W₀ of shape (BUCKETS, labels) and its bias; zeros if there is none. The bias is not drawn back.
+        learns_bias: whether the bias is trained.
 
     Returns:
         Weights of shape (BUCKETS, labels) and bias of shape (labels,).

@@ -1,4 +1,4 @@
-"""Symmetry: whether a judge hears complaints as well as praise, and what the gate makes of the mean if it does not.
+"""Symmetry: whether a judge finds complaints as often as praise, and how the gate biases the mean if not.
 
 A turn is *feedback* where it truly takes a stand and, where it says what was chosen, truly speaks of a target that
 teaches. Of feedback, the share that is right teaches the sign that it has; the wrong way round is the opposite one.

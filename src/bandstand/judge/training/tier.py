@@ -26,7 +26,7 @@ class Tier(Protocol):
         ...
 
     async def judge(self, turn: CutTurn) -> Judged:
-        """Return a verdict, or the reason why there is none; raises only where the program is at fault."""
+        """Return a verdict, or the reason for having none; raises only on a fault of the program."""
         ...
 
 

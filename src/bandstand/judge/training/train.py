@@ -170,7 +170,7 @@ def compute_rule_precision(
 ) -> dict[str, Any]:
     """Measure every shipped rule on the corpus: of the turns where it counts, the share where it is right.
 
-    Examples that teach nothing of plain turns are left out: they are written against what rules do not hear.
+    Examples that teach nothing about plain turns are left out: they were written for what rules do not cover.
     A rule that takes a stand is right about the polarity, any other about the label. Laplace's (right + 1)/(fires + 2),
     so that a rule seen twice is not certain. ``none`` is the share of neutral turns among those where no rule fires.
     """
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _agrees(taxonomy: Taxonomy, said: str, true: str) -> bool:
-    """Tell whether a rule is right: where it takes a stand, in its polarity; else in its label."""
+    """Return whether a rule is right: where it takes a stand, in its polarity; else in its label."""
     polarity = taxonomy.label(said).polarity
     return said == true or (polarity != "other" and polarity == taxonomy.label(true).polarity)
 

@@ -51,7 +51,7 @@ class SourceRecord(NamedTuple):
     Attributes:
         number: counted as its file counts.
         at: what an error calls it.
-        value: what it holds; None where ``fault`` says why it cannot be read.
+        value: what it holds; None if ``fault`` says why it cannot be read.
         fault: what is wrong with it.
     """
 
@@ -241,7 +241,7 @@ def _read_known(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _find_contradiction(record: Mapping[str, Any]) -> str | None:
-    """Say which score a record gives two values, as two annotators may have; None where it gives none."""
+    """Say which score a record gives two values, as two annotators may have; None if it gives none."""
     found = dict(_iter_known(record))
     for name in _SCORED_IN:
         for fields in _flatten_scores(_decode(record.get(name))):
@@ -297,7 +297,7 @@ def _describe_lack(record: Mapping[str, Any], messages: list[TranscriptMessage])
 
 
 def parse_json_lines(lines: Iterable[str]) -> Iterator[SourceRecord]:
-    """Read a JSON value a line; empty lines are skipped, a line that is none has a fault."""
+    """Read a JSON value from each line; empty lines are skipped, a line that is no JSON has a fault."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

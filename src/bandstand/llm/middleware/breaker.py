@@ -1,4 +1,4 @@
-"""Leaves a provider alone that fails again and again (Nygard, *Release It!*, the circuit breaker)."""
+"""A circuit breaker: calls to a provider stop while it keeps failing (Nygard, *Release It!*)."""
 
 import time
 from collections.abc import Callable

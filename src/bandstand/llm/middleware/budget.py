@@ -27,14 +27,14 @@ class Price:
     completion_usd: Decimal
 
     def compute_cost(self, usage: TokenUsage) -> Decimal:
-        """The price of so many tokens, in US dollars."""
+        """The price of a number of tokens, in US dollars."""
         prompt, completion = self.prompt_usd * usage.prompt_tokens, self.completion_usd * usage.completion_tokens
         return (prompt + completion) / _TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """So many tokens and US dollars."""
+    """An amount of tokens and US dollars."""
 
     tokens: int = 0
     usd: Decimal = _NO_MONEY
@@ -149,8 +149,8 @@ class DailyBudget:
 
         Args:
             bound: that most.
-            wait: where there is no room, wait for work under way as long as it may leave enough: it will hardly cost
-                all that was set aside for it.
+            wait: if there is no room, wait for work under way as long as it may leave enough: it will hardly cost all
+                that was set aside for it.
 
         Raises:
             BudgetExceededError: a cap would be passed, or money is capped and the model has no price.
@@ -172,7 +172,7 @@ class DailyBudget:
         self._open[reservation.number] = reservation
         return reservation
 
-    def note_booked(self, reservation: Reservation) -> None:
+    def record_reservation(self, reservation: Reservation) -> None:
         """Take note that a book says what was set aside."""
         if reservation.number in self._open:
             self._booked.add(reservation.number)

@@ -1,4 +1,4 @@
-"""Tries again what may pass: exponential backoff with jitter, ``Retry-After``, one deadline over all tries."""
+"""Retries of transient failures: exponential backoff with jitter, ``Retry-After``, one deadline over all tries."""
 
 import asyncio
 import random
@@ -44,7 +44,7 @@ class RetryingClient:
         backoff: how often, and how long in between.
         rng: draws the jitter, uniform in [0, 1).
         clock: monotonic seconds, the scale of every deadline.
-        sleep: waits so many seconds.
+        sleep: waits a number of seconds.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Counts what calls cost, those that failed too, for whoever asks for a piece of work that makes them."""
+"""The usage of all calls of a piece of work, failed ones included."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

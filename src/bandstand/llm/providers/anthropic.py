@@ -28,7 +28,7 @@ _FINISH_REASONS: Mapping[str | None, FinishReason] = {
 class AnthropicClient(ProviderClient):
     """A chat model behind ``POST {base_url}/v1/messages``.
 
-    A schema is sent as ``output_config.format``; a gateway that refuses it is asked again without, and from then on
+    A schema is sent as ``output_config.format``; a gateway that refuses it is asked again without it, and from then on
     never with it.
 
     Args:

@@ -1,6 +1,6 @@
 """What the two wires have in common: a provider's SDK carries the bytes, and what becomes of them is decided here.
 
-Both SDKs are made by one generator and are asked alike. They do authentication and transport; their retries are off.
+Both SDKs come from one generator and are called alike. They do authentication and transport; their retries are off.
 The request is posted as a plain body rather than through a typed method, because which parameters it holds is
 negotiated (see ``negotiation``), and because the typed method costs the event loop about as much again (0.85 ms against
 1.45 ms a call on the machine it was measured on).
@@ -31,7 +31,7 @@ class ProviderClient(ABC):
         endpoint: where it is.
         package: the SDK, which holds the errors that it raises.
         sdk: its client.
-        optional: the parameters that a call can do without.
+        optional: the parameters that may be left out of a call.
         renamed: by optional parameter, the name that the same value has where the parameter is refused.
     """
 
@@ -81,7 +81,10 @@ class ProviderClient(ABC):
         await self.aclose()
 
     async def _request_content(self, path: str, wanted: Mapping[str, object], deadline: float) -> bytes:
-        """The body of the answer to ``wanted``, asked again without each optional parameter that is refused."""
+        """The body of the answer to ``wanted``.
+
+        The request is repeated without each optional parameter that is refused.
+        """
         rejected = self._negotiation.rejected
         while True:
             body = {name: value for name, value in wanted.items() if name not in rejected}
@@ -111,7 +114,7 @@ class ProviderClient(ABC):
 
 
 def to_malformed_error(content: bytes, detail: str) -> ChatError:
-    """Return what an answer with status 200 means that is none: the status that it names, or that it is malformed.
+    """Return the error for a response with status 200 that is not an answer: of the status that it names, or malformed.
 
     Args:
         content: the body.

@@ -110,7 +110,7 @@ def is_local(host: str) -> bool:
 
 
 def _is_near(base_url: str, host: str) -> bool:
-    """Whether plain HTTP reaches it without a proxy; where proxies are set at all, httpx2 knows their rules."""
+    """Whether plain HTTP reaches it without a proxy; if any proxies are set, httpx2 knows their rules."""
     return httpx2.URL(base_url).scheme == "http" and (is_local(host) or not getproxies())
 
 
@@ -122,7 +122,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: seconds since the epoch.
 
     Returns:
-        At least 0, or None where there is no such header or it makes no sense.
+        At least 0, or None if there is no such header or it makes no sense.
     """
     milliseconds = _parse_seconds(headers.get("retry-after-ms"))
     if milliseconds is not None:

@@ -12,7 +12,7 @@ class ParameterNegotiation:
     """What one gateway is known to refuse.
 
     Args:
-        optional: the parameters that a call can do without.
+        optional: the parameters that may be left out of a call.
     """
 
     def __init__(self, optional: Collection[str]) -> None:

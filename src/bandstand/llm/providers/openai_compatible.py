@@ -21,7 +21,7 @@ class OpenAICompatibleClient(ProviderClient):
     """A chat model behind ``POST {base_url}/chat/completions``.
 
     A schema is sent as ``response_format`` with ``strict``; a gateway that refuses it, ``temperature``, ``logprobs`` or
-    ``max_completion_tokens`` (then ``max_tokens``) is asked again without, and from then on never with it.
+    ``max_completion_tokens`` (then ``max_tokens``) is asked again without it, and from then on never with it.
 
     Args:
         base_url: such as ``https://api.openai.com/v1`` or ``http://localhost:4000``.
@@ -161,7 +161,7 @@ def _parse_token_probabilities(logprobs: object) -> tuple[tuple[str, float], ...
 
 
 def _join_parts(content: str | list[_Part] | None) -> str:
-    """Return the words of a reply, which some gateways send in parts; what a part has thought is none of them."""
+    """Return the words of a reply, which some gateways send in parts; parts that are thinking are left out."""
     if isinstance(content, list):
         return "".join(part.text for part in content if part.type in _SPOKEN)
     return content or ""

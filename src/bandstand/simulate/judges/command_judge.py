@@ -26,7 +26,7 @@ class CommandJudge:
 
     Args:
         words: the program and its arguments; no shell reads them.
-        prompt: what it is asked with.
+        prompt: the prompt's template.
         deadline_s: the longest one run may take.
 
     Raises:

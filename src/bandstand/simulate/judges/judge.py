@@ -1,4 +1,4 @@
-"""Who says what a user does with a task: the world's own rule, or a judge that is asked and may fail."""
+"""What decides a user's reaction to a task: the world's own rule, or a judge, which may fail."""
 
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ class JudgedReaction(NamedTuple):
     Attributes:
         reaction: what the user did.
         judge: ``rule``, ``llm`` or ``command``.
-        fallback: why the rule had to decide although another judge was asked; None where it did not have to.
+        fallback: why the rule had to decide although another judge was asked; None if it did not have to.
     """
 
     reaction: Reaction

@@ -1,4 +1,4 @@
-"""What a judge is asked: the person, the moment and the task, as a prompt."""
+"""The prompt of a judge: the person, the moment and the task."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def load_shipped_prompt(version: str = PROMPT_VERSION) -> Prompt:
     """Read a version of the prompt that ships with the package.
 
     Raises:
-        ConfigurationError: there is none of that version, or it is broken.
+        ConfigurationError: that version does not exist, or is broken.
     """
     library = PromptLibrary.load(prompts_directory(), offered={PROMPT_NAME: PARAMETERS})
     prompt = library.get(PROMPT_NAME, version)
@@ -35,7 +35,7 @@ def load_shipped_prompt(version: str = PROMPT_VERSION) -> Prompt:
 
 
 def with_prompt(plan: Plan) -> Plan:
-    """Note the prompt in a plan whose judge is asked with one."""
+    """Record the prompt in a plan whose judge uses one."""
     if plan.judge.kind == "rule":
         return plan
     return replace(plan, judge=replace(plan.judge, prompt=load_shipped_prompt().digest))

@@ -26,8 +26,8 @@ class LlmJudge:
     ``refusal``, ``truncated`` and ``unreadable``.
 
     Args:
-        client: the model; None where no key is set, and then the rule decides everything.
-        prompt: what it is asked with.
+        client: the model; None if no key is set, and then the rule decides everything.
+        prompt: the prompt's template.
         deadline_s: the longest one decision may take, over all tries.
         clock: monotonic seconds, the scale of the client's deadlines.
     """

@@ -20,7 +20,7 @@ _LONGEST = 4_000
 
 
 def read_word(text: str) -> str | None:
-    r"""Give the action that a text means, None where it does not mean exactly one.
+    r"""Give the action that a text means, None if it does not mean exactly one.
 
     A text that is nothing but an action, whatever its case, punctuation and markup, is that action; so is one whose
     last line is. Any other text means an action if it names only that one and denies nothing. What was thought aloud

@@ -1,4 +1,4 @@
-"""How well a judge heard what users meant: confusion, what passed the gate, and what was taught with the wrong sign."""
+"""How well a judge read what users meant: confusion, what passed the gate, and what was taught with the wrong sign."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ _Pairs = Mapping[tuple[str, str], int]
 
 
 class JudgeAgreement:
-    """Counts of what was meant, what was heard, and which sign of reward it taught."""
+    """Counts of what was meant, what was read, and the sign of the reward that it taught."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str | None, int | None]] = Counter()
 
     def add(self, steps: Iterable[PlayedStep]) -> None:
-        """Count steps in which somebody listened."""
+        """Count steps in which a judge read a message."""
         self._counts.update(
             (step.judged.reaction.action, step.feedback.label, _compute_sign(step.feedback.reward))
             for step in steps

@@ -14,7 +14,7 @@ from bandstand.simulate.world.world import Episode
 
 
 class ScoredPick(NamedTuple):
-    """A pick, as the caller of ``/score`` hears of it."""
+    """A pick, as the caller of ``/score`` sees it."""
 
     pick: int
     score: float
@@ -26,8 +26,8 @@ class ChatFeedback(NamedTuple):
     """What was made of a user's message.
 
     Attributes:
-        label: how the user took the pick, None where nobody could say.
-        reward: what is taught, None where nothing is.
+        label: how the user took the pick, None if nobody could say.
+        reward: what is taught, None if nothing is.
     """
 
     label: str | None
@@ -45,14 +45,14 @@ class Learner(Protocol):
         """Pick one of the candidates of a step; steps come in order."""
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback | None:
-        """Hear what the user did with the last pick.
+        """Learn from what the user did with the last pick.
 
         Args:
             reaction: what they did.
-            feedback: where the step is taken again, what was made of it before.
+            feedback: if the step is repeated, its earlier feedback.
 
         Returns:
-            What was made of it, where users talk; None where they act, which speaks for itself.
+            What was made of it, where users talk; None if they act, which speaks for itself.
         """
 
 
@@ -64,7 +64,7 @@ class Cohort(Protocol):
         """One for each user, who knows nothing of them yet."""
 
     def end_round(self) -> None:
-        """Hear that every user has come as far as the others."""
+        """Called when every user has finished the round."""
 
 
 class LocalLearner:
@@ -77,7 +77,7 @@ class LocalLearner:
         policy: who decides.
         episode: the user's n decisions; its draws are the same for every policy.
         user_id: the user's name.
-        population: what the users of this world teach about each other; None where the policy does not ask.
+        population: what the users of this world teach about each other; None if the policy does not ask.
         tracker: which rewards count, of a policy that finds out; None of others.
     """
 
@@ -125,7 +125,7 @@ class LocalLearner:
             self._population.update(profile.user_id, profile.policies[self._key].ridge)
 
     def relearn(self, rewards: Sequence[TaughtReward], memory: Memory) -> None:
-        """Fold the user's rewards again under another memory."""
+        """Sum the user's rewards again under another memory."""
         state = self.profile.policies[self._key]
         state.relearn(rewards, memory)
         if self._population is not None:

@@ -43,7 +43,7 @@ class JudgeListener:
         self._gate = gate
 
     async def read_message(self, episode: Episode, step: int, pick: int) -> ChatFeedback:
-        """Have the turn judged, and give what passes the gate."""
+        """Judge the turn, and return what passes the gate."""
         judged = await self._judge.judge(episode.get_turn(step, pick).cut())
         taught = self._gate.apply(judged, self._judge.taxonomy)
         label = judged.label if isinstance(judged, Verdict) else None
@@ -76,7 +76,7 @@ class ChatLearner:
         return decided
 
     async def learn(self, reaction: Reaction, feedback: ChatFeedback | None = None) -> ChatFeedback:
-        """Have the message read, unless it was before, and teach what that comes to."""
+        """Judge the message, unless it was judged before, and teach the resulting reward."""
         if feedback is None:
             feedback = await self._listener.read_message(self._episode, self._step, self._pick)
         if feedback.reward is not None:

@@ -30,7 +30,7 @@ PlayKey = tuple[int, int, str]
 
 
 class PlayedStep(NamedTuple):
-    """One step as it is kept: which candidate was picked, what came of it, and what was made of that."""
+    """One step as it is kept: the candidate picked, the user's reaction, and what was taught."""
 
     pick: int
     judged: JudgedReaction
@@ -128,7 +128,7 @@ async def _take_limited(
 
 
 async def _gather_all(works: Sequence[Coroutine[None, None, None]]) -> None:
-    """Do everything at once; the first failure ends the rest."""
+    """Run everything at once; the first failure cancels the others."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.gather(*tasks)

@@ -13,7 +13,7 @@ class SimulatedPopulation:
 
     Args:
         policy: whose prior it is.
-        refresh_rewards: new rewards after which it is estimated anew; where it is not given, as they grow, see
+        refresh_rewards: new rewards after which it is estimated again; if it is not given, as they grow, see
             :func:`bandstand.bandit.population.count_new_rewards`.
     """
 
@@ -40,11 +40,11 @@ class SimulatedPopulation:
             self._reservoir.add(user_id, sums)
 
     def get_shared_prior(self) -> Prior:
-        """What is believed of somebody whom nobody has met."""
+        """The prior of a user who has not been met yet."""
         return self._prior.shared
 
     def refresh(self) -> None:
-        """Estimate the prior anew, where enough rewards have come."""
+        """Estimate the prior again, if enough rewards have come."""
         if self._new >= (self._refresh_rewards or count_new_rewards(self._prior.rewards)):
             self._new = 0
             self._prior = self._policy.fit_prior(self._reservoir.members(), self._prior)

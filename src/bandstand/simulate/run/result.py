@@ -1,4 +1,4 @@
-"""What a run tells at its end, or where it was stopped: one JSON object."""
+"""The result of a run at its end, or where it was stopped: one JSON object."""
 
 import json
 from typing import Any
@@ -15,9 +15,9 @@ def build_result(
     Args:
         plan: what was played.
         tally: what came out.
-        run: its number, None where it was not kept.
+        run: its number, None if it was not kept.
         state: ``done``, ``interrupted``, …
-        seconds: how long it played, None where it was not played now.
+        seconds: how long it played, None if it was not played now.
     """
     summary = tally.build_summary()
     decisions = sum(policy["decisions"] for policy in summary["policies"].values())

@@ -79,7 +79,7 @@ class Runner:
         judge: decides reactions.
         journal: where it is written; None keeps nothing.
         stored_plays: plays from before, by key, complete or not.
-        at_once: users that are waited for at once; None where nothing is ever waited for.
+        at_once: users that are waited for at once; None if nothing is ever waited for.
         on_progress: called with the decisions so far.
     """
 
@@ -184,7 +184,7 @@ class Runner:
             each.counted = len(past)
 
     def _write(self, key: PlayKey) -> None:
-        """Have the steps of a play that are new written with the next flush."""
+        """Queue the new steps of a play for the next flush."""
         each = self._running[key]
         past = each.play.steps
         if len(past) > each.written:
@@ -194,7 +194,7 @@ class Runner:
             each.written = len(past)
 
     def _count_remaining(self) -> None:
-        """Count what was played before and not come to this time."""
+        """Count the steps that were played before and have not been reached this time."""
         for key, kept in self._stored_plays.items():
             past = decode_steps(kept)
             self.tally.add(key, self._episodes(key[0])[key[1]], past)

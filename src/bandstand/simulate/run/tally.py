@@ -1,6 +1,6 @@
 """What came out: means, gaps and regrets with standard errors over seeds, from the steps that were played.
 
-Two kinds of mean are told apart. The *received* reward is what users gave, and what a product would see. The *expected*
+There are two kinds of mean. The *received* reward is what users gave, and what a product would see. The *expected*
 one is the exact mean reward of each pick in the world, free of the luck of the reactions; regret and the gap closed are
 made of it, on the very steps that were played.
 """
@@ -94,7 +94,7 @@ class SimulationTally:
             self._baseline.add(seed_index, self._group_rows(rows[:, met - start :], met))
 
     def build_summary(self) -> dict[str, Any]:
-        """Say what came out, as JSON values; None where there is nothing to say yet."""
+        """Say what came out, as JSON values; None if there is nothing to say yet."""
         first = self._policies[self._plan.policies[0]]
         return {
             "policies": {
@@ -121,7 +121,10 @@ class SimulationTally:
         }
 
     def _build_agreement(self) -> dict[str, Any]:
-        """How well the judge heard, by policy, and what that cost: less expected reward than taught by the truth."""
+        """How well the judge read, by policy, and its cost.
+
+        The loss of expected reward compared with being taught by the truth.
+        """
         return {
             name: {
                 **hearing.build_summary(),

@@ -93,7 +93,7 @@ class Conversation:
         return Reaction(label, 0, load_taxonomy().label(label).reward)
 
     def get_turn(self, step: int, candidate: int) -> Turn:
-        """What is asked, answered and said."""
+        """The turn: question, answer and next message."""
         _, pool, sentence, limit, ask, answer, slips, where, kind = self.draws[step, candidate].tolist()
         spoken = self.language if self.language != "mixed" else _pick_by_share(_MIXED_SHARES, pool)
         written = "en" if spoken == "en" else "zh"  # titles, wishes and answers are in one language
@@ -120,7 +120,7 @@ def add_typo(message: str, where: float, kind: float) -> str:
     """Mistype one place: two letters swapped, one left out or doubled; in Chinese, a word that sounds the same.
 
     Args:
-        message: what was meant; without a place to slip it stays as it is.
+        message: the text; without a place for a typo it stays unchanged.
         where: uniform on [0, 1): which place.
         kind: uniform on [0, 1): which slip.
     """

@@ -112,7 +112,7 @@ def to_reaction(engaged: float, *, action_draw: float, dwell_draw: float, reflex
 
 
 def make_reaction(action: str, engaged: float, *, dwell_draw: float) -> Reaction:
-    """Give the reaction of somebody of whom a judge has said what they do; the dwell is drawn as `react` draws it.
+    """Return the reaction of a user whose action a judge has named; the dwell is drawn as `react` draws it.
 
     Args:
         action: one of `ACTIONS`.

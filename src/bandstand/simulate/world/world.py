@@ -1,7 +1,7 @@
 """The persona world: every user's whole run, drawn before any policy decides, with the true mean of every choice.
 
-All policies meet the same tasks, and a (user, step, candidate) is met with the same reaction whoever picked it (*common
-random numbers*), so that a difference between two policies is never luck of the draw.
+All policies meet the same tasks, and a (user, step, candidate) gets the same reaction whichever policy picked it
+(*common random numbers*), so that a difference between two policies is never luck of the draw.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Decisions: logged and counted, found again for their reward, kept in memory for the reward that is likely to come."""
+"""Decisions: logged and counted, found again for their reward, and kept in memory while a reward is likely to come."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
@@ -116,7 +116,7 @@ class EmbeddedDecisions:
         return decision
 
     def _add_subject(self, seq: int, subject: str, rows: list[tuple[str, Row]]) -> CachedUser:
-        """Add the rows that say whom a decision was made for, where that is not whose model it is."""
+        """Add the rows that say whom a decision was made for, if that is not whose model it is."""
         person = self._directory.users[subject]
         uid = self._directory.ensure_uid(person)
         if not person.registered:
@@ -143,7 +143,7 @@ class EmbeddedDecisions:
         """The decision that was read from the ledger, in memory from here on; or what memory has, if it was quicker.
 
         Args:
-            found: as it was read.
+            found: the decision as it was read.
             forgotten: how many had been forgotten as the reading began. One that was forgotten since may have changed
                 since, too: then nothing is kept, and ``None`` is returned.
         """
@@ -167,7 +167,7 @@ class EmbeddedDecisions:
         return await self._directory.read(decision_rows.list_history, self._directory.registry, user_id, limit)
 
     async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
         return await self._directory.read(decision_rows.find_decision_times, since, until)
 
     def is_unchanged(self, user: CachedUser, decision: Decision | None) -> bool:
@@ -181,7 +181,7 @@ class EmbeddedDecisions:
         return decision.seq <= self._directory.horizon and decision.reward is None
 
     def forget(self, decision: Decision) -> None:
-        """Let the ledger be asked for the decision from now on: a reward of it was refused, so memory may be wrong."""
+        """Read the decision from the ledger from now on: a reward for it was refused, so memory may be wrong."""
         self.forgotten += 1
         self._recent.pop(decision.decision_id, None)
 

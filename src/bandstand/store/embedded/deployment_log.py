@@ -47,7 +47,7 @@ class EmbeddedDeployment:
         return await self._directory.read(launches.list_launches)
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues."""
         directory = self._directory
         running = await directory.read(promotions.find_running_experiment, definition)
         if running is None and (definition is not None or await directory.read(promotions.is_experiment_running)):
@@ -62,7 +62,7 @@ class EmbeddedDeployment:
         return await self._directory.read(promotions.count_enrolled, experiment)
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues."""
         directory = self._directory
         running = await directory.read(splits.find_running_holdout, definition)
         if running is None and (definition is not None or await directory.read(splits.is_holdout_running)):
@@ -85,7 +85,7 @@ class EmbeddedDeployment:
             registry.record_shadows(seq, policies)
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Log that a policy's rewards count differently from now on, and fold everybody's again as they are met."""
+        """Log that a policy's rewards count differently from now on, and sum everybody's again as they are met."""
         directory = self._directory
         seq = directory.next_seq(change.ts)
         await directory.run_exclusively(partial(memories.log_memory_change, seq=seq, change=change))
@@ -120,7 +120,7 @@ class EmbeddedDeployment:
         return await self._directory.read(shadows.load_shadows, self._directory.registry.get_refs(), decision.seq)
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
         return await self._directory.read(shadows.load_shadow_sums, self._directory.registry.get_refs())
 
     # ── counts ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +130,7 @@ class EmbeddedDeployment:
         return await self._directory.read(decisions.load_policy_totals)
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        """Sums about the health of the learning loop, by policy, and by day for the newest ``days``."""
         # Numbers may run ahead of a clock that was set back.
         newest = loop_health.to_day(min(to_time(self._directory.last_seq), self._directory.clock()))
         return await self._directory.read(loop_health.load_loop_sums, newest - days + 1)

@@ -1,7 +1,7 @@
-"""The follower of gains: reads what was committed a little later, in small steps, and sums what came of it.
+"""The follower of gains: reads committed events a little later, in small steps, and sums what they earned.
 
-Nobody waits for it, and neither /score nor /reward does anything for it. It takes a bounded share of a core: a ledger
-from before there were such sums is caught up with in minutes, beside whatever is served meanwhile.
+Nobody waits for it, and neither /score nor /reward does anything for it. It takes a bounded share of a core: in a
+ledger from before these sums existed, it catches up in minutes, while the service runs.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Generations: what was written for a user, logged so that what comes of it is credited to its prompt."""
+"""Generations: what was written for a user, logged so that its rewards are credited to its prompt."""
 
 from bandstand.store.embedded.state_directory import StateDirectory, noop
 from bandstand.store.embedded.user_admin import EmbeddedUsers
@@ -38,7 +38,7 @@ class EmbeddedGenerations:
         return True
 
     async def load_prompt_totals(self) -> list[PromptTotals]:
-        """What each prompt came to, in order of first use."""
+        """What each prompt earned, in order of first use."""
         return await self._directory.read(generations.load_prompt_totals)
 
     async def find_origin(self, decision: Decision) -> TipOrigin | None:

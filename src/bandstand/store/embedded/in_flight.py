@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class EventDirectory(Protocol):
-    """What an event tells of its end; see :class:`bandstand.store.embedded.state_directory.StateDirectory`."""
+    """What an event notifies of its end; see :class:`bandstand.store.embedded.state_directory.StateDirectory`."""
 
     def conclude(self, event: "UserEvent[Any]", error: BaseException | None) -> BaseException | None:
-        """Take note that an event is settled; returns the error as whoever waits hears it."""
+        """Record that an event is settled; returns the error for its waiters."""
 
 
 class UserEvent(Outcome[T]):
@@ -25,10 +25,10 @@ class UserEvent(Outcome[T]):
     rows are committed or refused.
 
     Args:
-        directory: is told when it is settled.
+        directory: is notified when it is settled.
         user: whose it is; not evicted until then.
         seq: its number.
-        value: what comes of it, where it is committed.
+        value: its result, if it is committed.
         rows: as an operation has them.
         sums: the same.
         durable: synced before it is settled.

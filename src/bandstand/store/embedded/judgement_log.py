@@ -83,7 +83,7 @@ class EmbeddedJudgements:
         if not user.uid or user.uid != judgement.uid:
             return None
         if out_of_reach and judgement.seq > user.reset_seq:
-            raise JudgementExpiredError("what this judgement taught cannot be told from the rest any more")
+            raise JudgementExpiredError("what this judgement taught can no longer be separated from the rest")
         revocable = [each for each in revocable if self._revocations.is_revocable(user, each)]
         ts = directory.clock()
         # Numbered first: what was taught before is taken back before anything else is taught.
@@ -138,7 +138,7 @@ class EmbeddedJudgements:
     def _get_features(
         self, judgement: JudgedTurn, decision: Decision | None, revocable: list[RevocableReward]
     ) -> Array | None:
-        """The features x, shape (d,), of what the turn rewards; ``None`` where retention takes them."""
+        """The features x, shape (d,), of what the turn rewards; ``None`` if retention takes them."""
         if judgement.features is not None:
             registry = self._directory.registry
             return updates.encode_rewarded_features(registry, judgement.policy, judgement.features, None, None)
@@ -250,7 +250,7 @@ class EmbeddedJudgements:
         return await self._directory.read(judgement_queries.find_verdict, judgement)
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
         return await self._directory.read(judgement_queries.find_last_applied, judgement)
 
     async def list_update_times(self, user_id: str, ts: float) -> list[float]:

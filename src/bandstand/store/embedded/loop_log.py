@@ -1,4 +1,4 @@
-"""Loops beside the default one, in whose ledger they are; and erasures that go over all of them."""
+"""The other loops, which are in the default loop's ledger; and erasures that cover all loops."""
 
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ class EmbeddedLoops(LoopLog):
         await directory.run_exclusively(partial(loops.note_erasure, seq=seq, ts=ts, user_id=user_id, client=client))
 
     async def list_erasure_notes(self) -> list[tuple[str, str]]:
-        """The users of whom that is so, and who asked for it."""
+        """The users who are being erased, and the clients that asked for it."""
         return await self._directory.read(loops.list_erasure_notes)
 
     async def delete_erasure_note(self, user_id: str) -> bool:

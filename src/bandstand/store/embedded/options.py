@@ -14,8 +14,8 @@ class StoreOptions:
         checkpoint_seconds: between two rounds of writing changed documents.
         retention_days: decisions older than this are trimmed; 0 keeps all.
         turn_retention_days: the texts of turns older than this are deleted; 0 keeps them.
-        shared_user: whose model is everybody's; ``None`` where each has their own.
-        follow_seconds: between two looks at what was committed, for the sums behind it; 0 looks only where asked to.
+        shared_user: whose model is everybody's; ``None`` if each has their own.
+        follow_seconds: seconds between two steps of the sums that follow the commits; 0 makes steps only on request.
         close_seconds: how long closing may spend on checkpoints (what is left is replayed at the next start).
     """
 

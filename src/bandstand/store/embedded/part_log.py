@@ -60,7 +60,7 @@ class EmbeddedParts:
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add(self, reward: Reward) -> AcceptedReward:
-        """Log a part of a decision's reward, and teach what all of them come to.
+        """Log a part of a decision's reward, and teach the aggregate of all parts.
 
         Raises:
             UnknownDecisionError: the decision is gone, or another user's.
@@ -211,7 +211,7 @@ class EmbeddedParts:
         return reward
 
     def forget(self, decision: Decision) -> None:
-        """Have a decision read from the ledger again when it is asked for."""
+        """Read a decision from the ledger again when it is next needed."""
         self._decisions.forget(decision)
 
     # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Reactions of the past under another table: what each came to is taken back, and taught as it comes to now."""
+"""Past reactions under another table: the old reward of each is taken back, and the new one is taught."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ from bandstand.store.tables.reward_sums import COUNT_ARRIVAL, build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 
 _MAX_TRIES: Final = 3
-"""How often what has changed meanwhile is looked up anew."""
+"""How often what has changed meanwhile is looked up again."""
 
 
 class EmbeddedReactions:
@@ -38,7 +38,7 @@ class EmbeddedReactions:
         return await self._directory.read(undo.find_out_of_reach, since)
 
     async def reapply(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
-        """Teach what reactions of one decision, or one in the legacy form, come to under a table."""
+        """Teach the rewards of the reactions of one decision, or of one in the legacy form, under a table."""
         for _ in range(_MAX_TRIES - 1):
             try:
                 return await self._reapply(found[0], settings, client)
@@ -84,7 +84,7 @@ class EmbeddedReactions:
     async def _reapply_parts(
         self, logged: LoggedReaction, decision_id: str, settings: RewardSettings, client: str
     ) -> bool:
-        """Of a decision whose reward is made of parts: each that came as a reaction is worth something else now."""
+        """Revise a decision whose reward is made of parts: each part that is a reaction gets its new reward."""
         for _ in range(_MAX_TRIES):
             parts = await self._directory.read(reactions.list_parts, logged.decision_seq)
             user, decision, taught = await self._parts.find_settled(logged.user_id, decision_id)
@@ -115,11 +115,11 @@ class EmbeddedReactions:
             user, decision, reward, rows, revocation, teaches=teaches, on_rejected=on_rejected
         )
         if is_held:
-            self._parts.forget(decision)  # what was kept for it is read anew
+            self._parts.forget(decision)  # what was kept for it is read again
         return True
 
     async def _reapply_legacy(self, logged: LoggedReaction, settings: RewardSettings, client: str) -> bool:
-        """Of a reward that names no decision, and has features of its own."""
+        """Revise a reward that names no decision and has features of its own."""
         directory = self._directory
         value = settings.compute_reaction_reward(logged.sent.action, logged.sent.dwell_ms)
         brought = await directory.read(reactions.load_legacy, logged.seq)

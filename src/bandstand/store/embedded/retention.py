@@ -24,11 +24,11 @@ _LONG_PAUSE_S = 86_400.0
 
 
 class ClockWatch:
-    """Tells whether the wall clock can be believed when it says that something is old.
+    """Returns whether the wall clock can be believed when it says that something is old.
 
-    It is doubted for a day after it went ahead by more than an hour beside the machine's own count of seconds; and for
-    the first day of a process that finds it more than a day after the newest event, for then it may have been off, or
-    nobody may have set it yet.
+    It is doubted for a day after it jumped ahead of the machine's monotonic clock by more than an hour; and for the
+    first day of a process that finds it more than a day after the newest event, because the clock may not have been set
+    yet.
 
     Args:
         monotonic: seconds that no one sets.

@@ -14,7 +14,7 @@ from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 _MAX_SUBTRACTED = 1_000
 """Rewards taken back at once that are subtracted in memory; for more, their users are read from the ledger again."""
 _MAX_TRIES = 3
-"""How often what is to be taken back is looked up anew because another took some of it meanwhile."""
+"""How often what is to be taken back is looked up again because another took some of it meanwhile."""
 
 
 class PendingRevocation(NamedTuple):

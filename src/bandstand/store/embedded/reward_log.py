@@ -31,12 +31,14 @@ from bandstand.store.tables.updates import apply_reward, get_shadow_updates
 from bandstand.store.tables.windows import takes_time
 
 _MAX_COLLISIONS: Final = 3
-"""How often a reward is looked at anew since its key or its decision was spent between the look-up and the commit. The
-event that it then waits for may have collided too."""
+"""How often a reward is looked at again since its key or its decision was spent between the look-up and the commit.
+
+The event that it then waits for may have collided too.
+"""
 
 
 class _TakenReward(NamedTuple):
-    """What stands for a reward, and its event while that is in flight."""
+    """The reward that stands for a request, and its event while that is in flight."""
 
     accepted: AcceptedReward
     event: UserEvent[Any] | None
@@ -111,7 +113,10 @@ class EmbeddedRewards:
         return await self._keys.find_reward_only(key)
 
     async def _look_up(self, reward: Reward) -> _TakenReward:
-        """What stands for a reward, once all that it depends on has been read; it is submitted if nothing does."""
+        """The reward that stands for a request, once all that it depends on has been read.
+
+        If none does, it is submitted.
+        """
         directory = self._directory
         if reward.idempotency is not None and (known := await self._keys.find_reward(reward.idempotency)) is not None:
             return _TakenReward(AcceptedReward(known, "key"), None)
@@ -127,9 +132,9 @@ class EmbeddedRewards:
         return taken
 
     def _submit_if_loaded(self, reward: Reward) -> _TakenReward | None:
-        """What stands for a reward, submitted if nothing did.
+        """The reward that stands for a request; if none does, it is submitted.
 
-        ``None`` where its user or decision is not in memory, or it is a part of what that is taught over time.
+        ``None`` if its user or decision is not in memory, or it is a part of what that is taught over time.
         """
         directory, key = self._directory, reward.idempotency
         if key is not None and (flying := self._keys.rewards.get(key)) is not None:

@@ -43,7 +43,7 @@ from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.shadows import has_shadow_sums
 
 _ROUNDS_OF_LOG = 16
-"""Rounds of a sweep, some hundred kilobytes of log each, after which the log begins anew."""
+"""Rounds of a sweep, some hundred kilobytes of log each, after which the log begins again."""
 
 T = TypeVar("T")
 EventT = TypeVar("EventT", bound=UserEvent[Any])
@@ -67,7 +67,7 @@ class StateDirectory:
         prompts: prompts by the ids that rows use.
         users: the users in memory.
         erasures: those that have begun and not ended.
-        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` where all have one.
+        part: takes what a user, by their key, taught out of a model that is not theirs; ``None`` if all have one.
         horizon: number of the newest event that retention has taken.
         secret: keys the draws and the tombstones of this deployment.
     """
@@ -309,7 +309,7 @@ class StateDirectory:
         return event
 
     def conclude(self, event: UserEvent[Any], error: BaseException | None) -> BaseException | None:
-        """Take note that an event is settled; returns the error as whoever waits hears it."""
+        """Record that an event is settled; returns the error for its waiters."""
         user = event.user
         user.pending -= 1
         del self._in_flight[event.seq]

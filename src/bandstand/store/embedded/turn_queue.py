@@ -118,7 +118,7 @@ class EmbeddedTurns(TurnQueue):
         return await self._keys.find_turn_only(key)
 
     async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does."""
+        """Put an unscored turn back into the queue; returns whether it waits now."""
         directory = self._directory
         while True:
             user = await directory.users.get_or_load(judgement.user_id)
@@ -169,7 +169,7 @@ class EmbeddedTurns(TurnQueue):
         await self._directory.write_rows([_build_reservation(reservation, day)])
 
     async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
+        """Replace a reservation by its actual cost."""
         await self._directory.write_rows([(SETTLE_RESERVATION, settlement)])
 
     async def load_spending(self, day: int) -> tuple[int, float]:

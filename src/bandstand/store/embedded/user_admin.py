@@ -107,8 +107,8 @@ class EmbeddedUsers:
     async def _part(self, uid: int) -> None:
         """Take what a user taught out of everybody's model: rewards as undo does, decisions from the counts.
 
-        A document of it from before is not believed from then on. While it is not in memory, it is read from the
-        ledger when it is asked for, after all of the user is gone.
+        A document of it from before is not believed from then on. While it is not in memory, it is read from the ledger
+        when next needed, after everything of the user is deleted.
         """
         directory = self._directory
         ts = directory.clock()

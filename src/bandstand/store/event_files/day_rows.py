@@ -57,7 +57,7 @@ class DayReader(ABC):
 
     @abstractmethod
     def find_first_seq(self) -> int | None:
-        """The number of the first event; None where there is none."""
+        """The number of the first event; None if there is none."""
 
     @abstractmethod
     def read_baselines(self) -> Baselines:
@@ -78,7 +78,7 @@ class DayReader(ABC):
         """Take up policies that are newer than the reader."""
 
     def find_first_day(self) -> date | None:
-        """The day of the first event; None where there is none."""
+        """The day of the first event; None if there is none."""
         first = self.find_first_seq()
         return None if first is None else datetime.fromtimestamp(to_time(first), UTC).date()
 

@@ -29,7 +29,7 @@ class ExportResult:
         days: that were written.
         events: in them.
         kept: days that were there already.
-        first: the first day of the folder; None where it has none.
+        first: the first day of the folder; None if it has none.
         last: the last.
         erased_events: of users erased since, which were taken out of files.
         dropped: files past their days, which were deleted.
@@ -152,7 +152,7 @@ def compute_ledger_id(secret: bytes) -> str:
 
 
 def list_days(arrow: Arrow, folder: Path, ledger: str) -> dict[date, Path]:
-    """The files of a folder by their day; what another process is writing is none.
+    """The files of a folder by their day; files that another process is still writing are left out.
 
     Raises:
         InvalidRequestError: a file is another ledger's, none of ours, or damaged.
@@ -218,7 +218,7 @@ def _count_late(rows: list[EventRow], present: Collection[date], begin: int | No
 
 
 def _forget_in_file(arrow: Arrow, path: Path, header: FileHeader, erased: Mapping[str, int]) -> int:
-    """Returns how many events went; the file stays as it is where none does."""
+    """Returns how many events were removed; if none were, the file is not written."""
     find = _build_finder(arrow, erased)
     with file_errors(arrow, path), arrow.parquet.ParquetFile(path) as file:
         gone = sum(
@@ -235,7 +235,7 @@ def _forget_in_file(arrow: Arrow, path: Path, header: FileHeader, erased: Mappin
 
 
 def _build_finder(arrow: Arrow, erased: Mapping[str, int]) -> Callable[[Any], Any]:
-    """What marks the rows of a batch that are about somebody who was erased after them."""
+    """A function that marks the rows of a batch about users who were erased after them."""
     users = arrow.core.array(list(erased), arrow.core.string())
     last = arrow.core.array(list(erased.values()), arrow.core.int64())
 

@@ -19,9 +19,9 @@ class EventRow(NamedTuple):
     """One event, as a row; what an event of its kind has not is null.
 
     Attributes:
-        kind: ``decision``, ``reward``, ``revocation``, ``reset``, ``state`` (put in the place of what was learned), or
+        kind: ``decision``, ``reward``, ``revocation``, ``reset``, ``state`` (which replaces what was learned), or
             ``baseline`` (a state from before the first day).
-        seq: the event's number, by which events are ordered; a baseline stands for all up to there.
+        seq: the event's number, by which events are ordered; a baseline covers all events up to it.
         uid: the ledger's key of the user whose model it moves.
         user: keyed hash of whom it is about, by which an erasure finds it; the files name nobody.
         ts: seconds since the epoch.
@@ -140,7 +140,7 @@ class Arrow(NamedTuple):
         return self.core.Table.from_arrays(arrays, schema=schema)
 
     def read_header(self, path: Path) -> FileHeader | None:
-        """What a file says of itself; None where it is no file of events.
+        """What a file says of itself; None if it is no file of events.
 
         Raises:
             ValueError: it is one, of a version that this build does not read.

@@ -1,7 +1,7 @@
 """User documents: checkpoints of committed state as JSON files, one a user.
 
-A document is written to a temporary file in its own folder and renamed over the old one; no sync is needed, for its
-checksum tells a torn one and the ledger can always make it again. What cannot be trusted is set aside in
+A document is written to a temporary file in its own folder and renamed over the old one; no sync is needed, because its
+checksum reveals a torn one and the ledger can always make it again. What cannot be trusted is set aside in
 ``quarantine/``, never silently replaced.
 """
 
@@ -39,7 +39,7 @@ class Documents:
         return self._users / digest[:2] / f"{slug}{'-' if slug else ''}{digest[:32]}.json"
 
     def read(self, user_id: str) -> Profile | None:
-        """The checkpoint of the user, or ``None`` where there is none.
+        """The checkpoint of the user, or ``None`` if there is none.
 
         Raises:
             DocumentError: torn, foreign or of an unknown version.
@@ -73,7 +73,7 @@ class Documents:
         self.quarantine_file(self.path(user_id))
 
     def quarantine_file(self, path: Path) -> None:
-        """Move a file from among the documents into quarantine, beside what is there already."""
+        """Move a file from the documents into quarantine, without replacing what is there."""
         self.quarantined += 1
         with contextlib.suppress(OSError):
             self._quarantine.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def parse(text: bytes) -> Profile:
     """Read :func:`render` back.
 
     Raises:
-        DocumentError: not JSON, not ours, or not as it was written.
+        DocumentError: not JSON, not one of ours, or altered.
     """
     try:
         document: dict[str, Any] = json.loads(text)

@@ -1,7 +1,7 @@
 """Erasure: the user is gone in one small transaction, and everything that hangs on them in as many as it takes.
 
-The first takes the user's row and leaves a tombstone: nobody finds, from then on, whose the other rows are. It also
-notes that they are still there, so that whoever has the ledger next goes on where a process died.
+The first deletes the user's row and leaves a tombstone: from then on nobody can find out whose the other rows are. It
+also notes that they are still there, so that the next process that owns the ledger continues where one died.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _OWNERS = "SELECT DISTINCT d.uid FROM subjects AS s JOIN decisions AS d ON d.seq
 
 
 class PartedPulls(NamedTuple):
-    """Decisions that count in a model and were made for somebody who is erased: whose model, of which policy."""
+    """Decisions of an erased user that count in another user's model: whose model, of which policy."""
 
     owner: str
     policy: str
@@ -140,7 +140,7 @@ def find_taught(connection: sqlite3.Connection, uid: int) -> list[int]:
 
 
 def count_pulls(connection: sqlite3.Connection, uid: int) -> list[PartedPulls]:
-    """What decisions made for this user count for in models of others, as far as single ones are told apart there."""
+    """Count the decisions made for this user in the models of others, where single ones can be distinguished."""
     query = """SELECT u.user_id, p.name, p.schema, count(*), sum(d.exploring), max(d.ts)
         FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq JOIN policies AS p ON p.id = d.policy
         JOIN users AS u ON u.uid = d.uid
@@ -157,7 +157,7 @@ def log_parting(connection: sqlite3.Connection, *, uid: int, seq: int, ts: float
 
 
 def has_parting_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether somebody whom this user's model had learned from was erased after the event ``seq``."""
+    """Whether a user whom this model had learned from was erased after the event ``seq``."""
     query = "SELECT EXISTS (SELECT 1 FROM marks WHERE uid = ? AND kind = ? AND seq > ?)"
     return bool(connection.execute(query, (uid, PARTING, seq)).fetchone()[0])
 

@@ -1,8 +1,8 @@
 """When a user's events happened, where a clock was ahead and has been set back since.
 
 Event numbers order events, and never run back. So an event that is dated after a later one was dated by a clock that
-was ahead: it cannot have happened after that one, and counts as of then. Nothing else is known of such a moment, and
-where the clock never ran back, every event counts as of its own time.
+was ahead: it cannot have happened after that one, and counts as of then. Nothing else is known of such a moment; if the
+clock never ran back, every event counts as of its own time.
 """
 
 import sqlite3

@@ -32,12 +32,15 @@ class PriorFiles:
         return {path.stem for path in self._folder.glob("*.json")}
 
     def load(self, policy: str) -> dict[str, Any] | None:
-        """Read it as the process starts: what another was writing as it was killed, which names users, goes first."""
+        """Read the file at the start of a process.
+
+        First delete what a killed process was writing, since it names users.
+        """
         self.path(policy).with_suffix(".tmp").unlink(missing_ok=True)
         return self.read(policy)
 
     def read(self, policy: str) -> dict[str, Any] | None:
-        """What was written for the policy, with its ``checksum``; ``None`` where there is none that can be trusted."""
+        """The document of the policy, with its ``checksum``; ``None`` if there is none that can be trusted."""
         path = self.path(policy)
         try:
             document = json.loads(path.read_bytes())
@@ -77,7 +80,7 @@ class PriorFiles:
         self._documents.quarantine_file(self.path(policy))
 
     def delete(self, policy: str) -> bool:
-        """Delete the file, so that the prior is learned anew from the users; tells whether there was one."""
+        """Delete the file, so that the prior is learned again from the users; returns whether there was one."""
         path = self.path(policy)
         existed = path.exists()
         path.unlink(missing_ok=True)
@@ -94,8 +97,8 @@ def _compute_checksum(document: dict[str, Any]) -> str:
 def iter_canonical(value: Any) -> Iterator[str]:
     """JSON with sorted keys and no spaces, in pieces of some hundred values.
 
-    The prior of a wide model is tens of thousands of numbers, and whoever has them encoded in one call keeps the
-    interpreter from every other thread until that is done.
+    The prior of a wide model is tens of thousands of numbers, and encoding them in one call would block every other
+    thread until it is done.
     """
     if isinstance(value, dict) and any(isinstance(each, dict | list) for each in value.values()):
         yield "{"

@@ -66,7 +66,7 @@ def replay_events(
 ) -> Profile:
     """``profile`` with the user's later events, up to ``until``, folded in; it is moved in place and returned.
 
-    A reward that one of these events takes back is not folded in and then subtracted, but passed over: what is left is
+    A reward that one of these events takes back is not folded in and then subtracted, but skipped: what is left is
     exact. Only what ``profile`` holds already is subtracted.
     """
     _restart_memories(registry, profile)
@@ -92,7 +92,7 @@ def replay_events(
                 held = tuple(lesson for lesson in updates if lesson[0].key not in cold)
                 _apply_revocation(profile, held, seq, times.get_time(reward_seq, ts), value, weight)
             case (seq, "revocation", *_):
-                profile.seq = seq  # what it takes back was passed over
+                profile.seq = seq  # what it takes back was skipped
             case (seq, "reset", _):
                 profile.apply_reset(seq)
             case (seq, "import", document):
@@ -123,7 +123,7 @@ def _skip_reward(
 
 
 def _restart_memories(registry: PolicyRegistry, profile: Profile) -> None:
-    """Let go of sums that hold nothing from after the day on which their policy's memory begins."""
+    """Release sums that hold nothing from after the day on which their policy's memory begins."""
     for key in profile.policies:
         profile.restart(key, registry.get_memory(key[0]).since)
 

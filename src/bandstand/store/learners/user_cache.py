@@ -1,4 +1,4 @@
-"""Users in memory: each read from the disk once, the least recently met let go first, documents written behind them."""
+"""Users in memory: read from the disk once, the least recently met evicted first, documents written later."""
 
 import asyncio
 import sqlite3
@@ -29,7 +29,7 @@ class CachedUser:
         has_tips: some generation was logged: a pick may come from it.
         enrolled: the experiment and the arm that the ledger has them in, as far as memory knows.
         open_decisions: what a reward in the legacy form may be linked to.
-        stale: the ledger knows better what is left of the sums: the user is let go at the first idle moment.
+        stale: the sums are out of date against the ledger: the user is evicted at the first idle moment.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ def read_user(
 
 
 def _has_lost_part(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether rewards were taken back since, or somebody was erased whom a model of many had learned from."""
+    """Whether rewards were taken back since, or a user was erased from whom a shared model had learned."""
     return replay.has_revocation_since(connection, uid, seq) or erasure.has_parting_since(connection, uid, seq)
 
 
@@ -110,7 +110,7 @@ class UserCache:
         documents: their checkpoints.
         read: brings a user from the disk.
         max_users: how many stay in memory.
-        on_error: told why a document could not be written.
+        on_error: called with the reason why a document could not be written.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class UserCache:
             self._over_limit.set()
 
     def drop(self, user: CachedUser) -> None:
-        """Forget the user: whoever asks again has them read from the disk."""
+        """Evict the user: the next request reads them from the disk."""
         if self.is_current(user):
             del self._users[user.profile.user_id]
 
@@ -195,7 +195,7 @@ class UserCache:
 
     @contextmanager
     def exclude(self, user: CachedUser) -> Iterator[None]:
-        """Whoever asks for the user meanwhile waits, and then meets a stranger."""
+        """Requests for the user wait meanwhile, and then find a new user."""
         user_id = user.profile.user_id
         returned = self._excluded[user_id] = asyncio.get_running_loop().create_future()
         del self._users[user_id]
@@ -206,7 +206,7 @@ class UserCache:
             returned.set_result(None)
 
     def drop_all(self) -> None:
-        """Have everybody read from the ledger again, each at their first idle moment."""
+        """Evict everybody, each at their first idle moment, so that they are read from the ledger again."""
         for user in list(self._users.values()):
             user.stale = True
             self.drop_if_stale(user)
@@ -238,7 +238,7 @@ class UserCache:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def _evict_oldest(self) -> None:
-        """Let go of the users least recently met, to a little slack below the limit."""
+        """Release the users least recently met, to a little slack below the limit."""
         surplus = len(self._users) - self._max_users * 99 // 100
         oldest = [user for user, _ in zip(self._users.values(), range(surplus), strict=False)]
         for start in range(0, len(oldest), _CHUNK):

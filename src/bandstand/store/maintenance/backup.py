@@ -1,4 +1,4 @@
-"""Backup: a copy of the ledger as of one moment, taken while a service goes on."""
+"""Backup: a copy of the ledger as of one moment, taken while a service continues."""
 
 import os
 import shutil

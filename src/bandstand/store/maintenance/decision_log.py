@@ -1,4 +1,4 @@
-"""The decision log: what was decided, what came of it and what was forgotten, in the order in which it happened.
+"""The decision log: what was decided, what it earned and what was forgotten, in the order in which it happened.
 
 It is read a page of event numbers at a time, each page in a transaction of its own: a reader that takes hours beside a
 service never keeps the write-ahead log from being emptied, and holds a page in memory, whatever the ledger's size.
@@ -76,7 +76,7 @@ def read_events(
 ) -> Iterator[list[LoggedEvent]]:
     """Every event of the ledger as of now, in order, in lists of bounded length.
 
-    States that stand for events which retention took come first. What was decided before them is left out, also where
+    States that replace events which retention deleted come first. What was decided before them is left out, also where
     the ledger still has it for the sake of a late reward.
 
     Args:

@@ -31,13 +31,13 @@ _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class ImportSource(NamedTuple):
-    """One user's state to be imported, or why there is none.
+    """One user's state to be imported, or the fault that it has.
 
     Attributes:
         location: the line or file it comes from, for a person.
         profile: the state; its ``seq`` is the event it was taken at, 0 where that is unknown.
         fault: what is wrong with it, where something is.
-        schemas: hash of each feature schema, where the source tells.
+        schemas: hash of each feature schema, if the source has them.
     """
 
     location: str
@@ -60,7 +60,7 @@ def export(state: OpenedDirectory, tick: Tick = no_tick) -> Iterator[str]:
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[ImportSource]:
-    """Read exported lines; an empty one is passed over."""
+    """Read exported lines; an empty one is skipped."""
     for number, line in enumerate(lines, start=1):
         text = line.removeprefix(BOM) if number == 1 else line
         if text.strip():

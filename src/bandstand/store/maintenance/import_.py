@@ -113,7 +113,7 @@ class StateImporter:
         client: who causes the events.
 
     Attributes:
-        imported: what came of it so far.
+        imported: the result so far.
         imported_users: key and id of each user imported.
     """
 
@@ -160,7 +160,7 @@ class StateImporter:
                 self._state.documents.write(self._state.rebuild_profile(uid, user_id))
 
     def reset_others(self) -> None:
-        """Let everybody who was not imported begin anew."""
+        """Reset everybody who was not imported."""
         imported = {uid for uid, _ in self.imported_users}
         others = [uid for uid, _ in self._state.iter_users() if uid not in imported]
         for uid in others:

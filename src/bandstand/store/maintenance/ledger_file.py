@@ -1,4 +1,4 @@
-"""A new ledger's file, filled at once: in a folder of its own until it is whole, and then put in its place."""
+"""A new ledger's file, filled in one go: in a folder of its own until it is complete, then moved to its place."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ class LedgerDraft:
             raise ConfigurationError(f"{str(self._place.parent)!r} holds a ledger: name a new directory")
 
     def create(self) -> sqlite3.Connection:
-        """Begin anew, in autocommit mode; nothing is on the disk before :meth:`finish`."""
+        """Begin again, in autocommit mode; nothing is on the disk before :meth:`finish`."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o700)
         connection = connect(self._folder / _LEDGER)
@@ -47,7 +47,7 @@ class LedgerDraft:
         return connection
 
     def read_arrival(self) -> str | None:
-        """The word by chance in the file that was finished and not put in its place, if there is one."""
+        """The random token of a file that was finished but not moved to its place, if there is one."""
         return self._read_arrival(self._folder / _LEDGER)
 
     def has_arrived(self, arrival: str) -> bool:
@@ -68,7 +68,7 @@ class LedgerDraft:
         return None if row is None else bytes(row[0]).decode()
 
     def finish(self, connection: sqlite3.Connection, arrival: str) -> None:
-        """Have all of it on the disk; the connection is closed."""
+        """Sync all of it to the disk; the connection is closed."""
         connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_ARRIVAL_KEY, arrival.encode()))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
@@ -96,7 +96,7 @@ def read_columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
 def insert_rows(
     connection: sqlite3.Connection, table: str, names: Iterable[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
-    """Insert rows as they are."""
+    """Insert rows unchanged."""
     columns = tuple(names)
     places = ", ".join("?" * len(columns))
     connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608 (constants)

@@ -23,7 +23,7 @@ def read_loop_changes(state_dir: Path) -> list[LoopChange]:
 
 
 def find_loop_definition(changes: list[LoopChange], name: str) -> LoopDefinition | None:
-    """What a loop other than the default one is by now; ``None`` where there is none of that name."""
+    """What a loop other than the default one is by now; ``None`` if there is none of that name."""
     known = [change for change in changes if change.name == name]
     if not known or known[-1].after is None:
         return None

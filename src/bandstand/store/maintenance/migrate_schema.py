@@ -57,7 +57,7 @@ def migrate(
             raise ConfigurationError(f"--schema {name}: {describe_unknown(name, schemas)}")
     changed = state.registry.find_changed_schemas(state.connection)
     if others := [name for name in changed if name not in names]:
-        raise ConfigurationError(f"schema {others[0]!r} has changed too: name it beside the other, in one command")
+        raise ConfigurationError(f"schema {others[0]!r} has changed too: name both in one command")
     if not changed:
         return MigrationResult(())
     registry = _CheckedRegistry(state.catalogue, changed)
@@ -118,7 +118,7 @@ def _write_documents(state: OpenedDirectory, tick: Tick) -> None:
 
 
 class _CheckedRegistry(PolicyRegistry):
-    """Holds old raw values to the rules of the new fields, as a request is held to them."""
+    """Checks old raw values by the rules of the new fields, as requests are checked."""
 
     def __init__(self, catalogue: Catalogue, schemas: Collection[str]) -> None:
         super().__init__(catalogue)

@@ -1,7 +1,7 @@
 """A loop's whole model as one file: what everybody has taught, taken out and put back exactly.
 
-The file is an export, compressed. To put it back replaces all that the loop has learned: who is in the file is as they
-were when it was made, and everybody else begins anew.
+The file is an export, compressed. Putting it back replaces all that the loop has learned: users in the file become what
+they were when it was made, and everybody else begins again.
 """
 
 import gzip
@@ -71,7 +71,7 @@ class ModelFiles:
                 if importer.imported.skipped:
                     raise InvalidRequestError(format_faults(importer.imported.skipped))
                 importer.reset_others()
-                for policy in priors.list_policies():  # they are learned anew from who is there then
+                for policy in priors.list_policies():  # they are learned again from who is there then
                     priors.delete(policy)
             importer.write_documents()
 

@@ -1,8 +1,8 @@
 """A move: all that an embedded ledger holds, into a PostgreSQL that many processes share.
 
 One transaction makes the tables and fills them from one moment of the ledger; then both sides are compared. Only then
-is the old ledger marked, and after that the new one released: at no moment do two take events. Cut short before the
-mark, a move begins anew; after it, what is left is the release.
+is the old ledger marked, and after that the new one released: at no moment do two take events. A move that is cut short
+before the mark begins again; after the mark, only the release is left.
 """
 
 import time
@@ -134,7 +134,7 @@ async def move(
         url: of the database.
         loops: the directories of its other loops, likewise.
         everybody: compare every user, not some.
-        step: told of each step.
+        step: called at each step.
         tick: called for each row and user.
 
     Raises:
@@ -286,7 +286,7 @@ def has_one_model(state: OpenedDirectory) -> bool:
 
 
 def _iter_pulls(state: OpenedDirectory) -> Iterator[tuple[Any, ...]]:
-    """What users' states count beyond what is counted anew: the decisions that are there, or the totals of all."""
+    """What users' states count beyond what is counted again: the decisions that are there, or the totals of all."""
     ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(state.registry.get_refs().items())}
     is_shared = has_one_model(state)
     for uid, user_id in state.connection.execute(_COUNTED_USERS, (EVERYBODY if is_shared else "",)).fetchall():
@@ -322,7 +322,7 @@ async def verify(
     """Fold users on both sides; returns how many are the same, and a sentence about those that cannot be.
 
     Raises:
-        StorageUnavailableError: somebody is not.
+        StorageUnavailableError: a user differs.
     """
     chosen = choose_users(state, everybody=everybody)
     fold = SharedFold(address, state.catalogue, has_one_model=has_one_model(state))

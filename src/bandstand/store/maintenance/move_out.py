@@ -1,8 +1,8 @@
 """A move back: all that a PostgreSQL ledger holds, into a state directory that one process owns.
 
 No process serves meanwhile. The new ledger is filled from one snapshot in a folder of its own, both sides are compared,
-the old ledger is marked, and only then the new one is put in its place: at no moment do two take events. Cut short
-before the mark, a move begins anew; after it, what is left is the last step.
+the old ledger is marked, and only then the new one is put in its place: at no moment do two take events. A move that is
+cut short before the mark begins again; after the mark, only the last step is left.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ async def move_out(
         catalogue: the configured policies and schemas.
         loops: its other loops.
         everybody: compare every user, not some.
-        step: told of each step.
+        step: called at each step.
         tick: called for each row and user.
 
     Raises:

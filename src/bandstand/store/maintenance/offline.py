@@ -107,7 +107,7 @@ def open_owned(
     Args:
         state_dir: the directory.
         catalogue: the configured policies and schemas.
-        new: make the ledger where there is none.
+        new: make the ledger if there is none.
         migrating: take a ledger whose sums were made under another encoding of a schema.
         moving: take one that was moved already.
 
@@ -168,7 +168,7 @@ def find_ledger(state_dir: Path) -> Path:
     """Where the ledger is.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no ledger.
     """
     path = state_dir / _LEDGER
     if not path.is_file():

@@ -40,7 +40,7 @@ class RebuildResult:
         set_aside: torn and foreign files, and those ahead of the ledger, moved into quarantine.
         discarded: documents of users erased since, deleted.
         baselines: users rebuilt from the state that retention kept, for their earlier events are gone.
-        reaches_back: time of the newest of those baselines, in seconds since the epoch; ``None`` where every event is
+        reaches_back: time of the newest of those baselines, in seconds since the epoch; ``None`` if every event is
             still there.
     """
 
@@ -74,7 +74,7 @@ def rebuild_documents(state: OpenedDirectory, tick: Tick = no_tick) -> RebuildRe
 
 
 def _set_aside_untrusted(state: OpenedDirectory, profile: Profile) -> bool:
-    """Keep a torn document, or one that knows more than the ledger, for a person to look at."""
+    """Set aside a torn document, or one that is ahead of the ledger, for a person to look at."""
     try:
         document = state.documents.read(profile.user_id)
         if document is None or document.seq <= profile.seq:
@@ -147,7 +147,7 @@ class Verification:
 
 
 def verify(state_dir: Path, catalogue: Catalogue, tick: Tick = no_tick) -> Verification:
-    """Check the ledger's file, and every document against the ledger; a service may go on meanwhile.
+    """Check the ledger's file, and every document against the ledger; a service may run meanwhile.
 
     A document is the state as of its ``ledger_seq``: counters must be equal to the ledger's of that moment, and sums
     within 1e-9·(1 + |sum|).

@@ -1,4 +1,4 @@
-"""What a report is made of, out of a state directory, beside a running service."""
+"""The rows of a report, read from a state directory, beside a running service."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Baselines of a directory made of what retention has left in a shared ledger.
 
 There, decisions go by their age and leave counts; rewards go later and leave a state, and keep their features. A
-directory has one state in place of all events up to one of them. So whoever has lost something gets a baseline as of
+directory has one state in place of all events up to one of them. So a user who has lost something gets a baseline as of
 the last event that a directory could not fold: what retention has folded, resets and imports before counts, rewards
 whose decision is gone, and what takes back any of these.
 """
@@ -120,7 +120,7 @@ class ReturnedBaselines:
         return int(last_n)
 
     def _place_reset(self, user: Any, places: Mapping[int, int], decisions: list[Any]) -> int:
-        """The event number of the newest reset; it gets a mark again where a decision from before it is still there."""
+        """The event number of the newest reset; it is marked again if a decision from before it is still there."""
         version = user["reset_version"]
         if not version or version in places:
             return places[version] if version else 0

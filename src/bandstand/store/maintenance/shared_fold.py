@@ -1,4 +1,4 @@
-"""Users of a shared ledger folded beside those of an embedded one, to compare both."""
+"""Users of a shared ledger and of an embedded one, both folded from their events, to compare them."""
 
 from random import Random
 from typing import Any

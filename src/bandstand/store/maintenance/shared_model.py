@@ -66,7 +66,7 @@ class SharedModel:
         return await asyncio.to_thread(pack_model, lines)
 
     async def replace(self, sources: list[ImportSource], *, now: float, client: str) -> None:
-        """Put a file back, in one transaction: who is in it is as they were then, everybody else begins anew.
+        """Put a file back, in one transaction: who is in it is as they were then, everybody else begins again.
 
         Args:
             sources: what :func:`bandstand.store.maintenance.model_file.read_model` read.

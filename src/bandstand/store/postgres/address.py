@@ -28,10 +28,10 @@ class LedgerAddress:
 
     @classmethod
     def parse(cls, url: str) -> "LedgerAddress":
-        """Read a URL: one that libpq takes, and beside its parameters ``schema=NAME`` and ``pooler=transaction``.
+        """Parse a URL: one that libpq accepts, with ``schema=NAME`` and ``pooler=transaction`` as further parameters.
 
         Raises:
-            ConfigurationError: it is none; the sentence repeats nothing of it.
+            ConfigurationError: it is no such URL; the message repeats nothing of it.
         """
         try:
             parts = urlsplit(url)

@@ -1,7 +1,7 @@
 """The schema that a ledger is moved into: emptied, filled in one transaction, and served only once it is released.
 
 Until then a row of ``meta`` says whose it is: a service does not open it, and a move that was cut short empties it and
-begins anew. What anything else has made is never touched.
+begins again. What anything else has made is never touched.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _TOLD = ("host", "port", "dbname")
 
 
 def compute_token(secret: bytes) -> bytes:
-    """What tells whose rows are being moved in, and nothing of the deployment's secret."""
+    """A token that identifies the deployment whose rows are moved in, without revealing its secret."""
     return hashlib.sha256(b"move " + secret).hexdigest()[:32].encode()
 
 
@@ -59,7 +59,7 @@ class LedgerState:
 
     Attributes:
         secret: the deployment's.
-        last_seq: no event number up to here may be given again.
+        last_seq: no event number up to this one may be used again.
         shadow_set: number of the mark that says which policies are in the shadow; 0 for none ever.
         followed: the last event that is in the sums of gains.
     """

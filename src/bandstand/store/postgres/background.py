@@ -1,4 +1,4 @@
-"""Tasks that nobody waits for, until somebody has to know that they are done."""
+"""Background tasks, which nobody waits for until it matters that they are done."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class BackgroundTasks:
-    """Tasks that run beside their starters."""
+    """Tasks that run in the background of their starters."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -122,7 +122,7 @@ class ConnectionPool:
                 self.figures.open += (kept is not None) - was_open
 
     async def run(self, work: Work[T], *, is_long: bool = False) -> T:
-        """Do something on a connection, again and again while the database is away, for some seconds.
+        """Run a function on a connection; retry it for some seconds while the database is away.
 
         What ``is_long`` may take its time.
 
@@ -155,12 +155,12 @@ class ConnectionPool:
     async def fetch(self, query: str, *values: object) -> list[Any]:
         """The rows of a question."""
 
-        async def ask(channel: Channel, _: int) -> list[Any]:
+        async def fetch_rows(channel: Channel, _: int) -> list[Any]:
             rows: list[Any] = await channel.session.fetch(query, *values)
             return rows
 
         try:
-            return await self.run(ask)
+            return await self.run(fetch_rows)
         except asyncpg.DataError as error:
             raise to_storage_error(error) from error
 
@@ -170,7 +170,7 @@ class ConnectionPool:
         return rows[0] if rows else None
 
     async def transact(self, work: Work[T], *, is_long: bool = False) -> T:
-        """Do something in a transaction; the answer to its commit may get lost, and then it is done again.
+        """Run a function in a transaction; if the answer to its commit is lost, it is run again.
 
         So what it does must be harmless when it stands already: see the number of the try.
         """
@@ -201,10 +201,10 @@ class GroupLane:
 
     Args:
         pool: whose connections.
-        send: sends a group, and returns what came of each; on a later try some may stand already.
+        send: sends a group, and returns the result of each event; on a later try some may be stored already.
         max_pending: events that may wait before new ones are refused.
-        observe: told how many events a group had, seconds, and whether it was synced.
-        on_error: told what went wrong with a group.
+        observe: called with the number of a group's events, its seconds, and whether it was synced.
+        on_error: called with the error of a group.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class GroupLane:
         return len(self._waiting)
 
     def submit(self, event: Any) -> "asyncio.Future[Any]":
-        """Have an event sent with its neighbours; its future has what came of it.
+        """Send an event together with its neighbours; the future gets its result.
 
         Raises:
             OverloadedError, StorageUnavailableError: nothing was submitted.

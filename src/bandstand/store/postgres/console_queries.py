@@ -1,4 +1,4 @@
-"""What a person looks at in a shared ledger: pages of it, each asked for in bounded work."""
+"""Queries of the console over a shared ledger: pages of it, each found with bounded work."""
 
 from collections.abc import Sequence
 from typing import Any

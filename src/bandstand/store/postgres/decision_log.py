@@ -110,7 +110,7 @@ class SharedDecisions:
     def _conclude(
         self, decision: Decision, user: CachedProfile, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
     ) -> None:
-        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        """Settle at once what was logged; everything else has to be looked up in the ledger."""
         found, error = None, future.exception()
         if error is None and (found := future.result()) is not None and found["is_logged"]:
             self._note_logged(decision, user)
@@ -124,7 +124,7 @@ class SharedDecisions:
         """The decision that stands in the place of one that was not logged.
 
         Raises:
-            MovedError: none does; it is to be made again.
+            MovedError: no decision stands; it must be made again.
         """
         users = self._ledger.users
         if found is None:
@@ -330,7 +330,7 @@ class SharedDecisions:
         return [to_decision(row, self._ledger.registry) for row in reversed(rows)]
 
     async def find_times(self, since: float | None, until: float | None) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
         after = 0 if since is None else first_seq_at(since)
         before = LAST_SEQ if until is None else first_seq_at(until)
         first, last = await self._ledger.readers.fetch_one(_TIMES, after, before)
@@ -338,7 +338,7 @@ class SharedDecisions:
 
 
 async def _register(session: Any, user_ids: list[str], users: list[CachedProfile]) -> None:
-    """Give users their rows; one whom somebody else has met before turns out to be stale."""
+    """Insert rows for new users; one whom another process has met before turns out to be stale."""
     await session.execute(REGISTER_USERS, user_ids)
     uids = {row["user_id"]: row["uid"] for row in await session.fetch(FIND_USERS, user_ids)}
     for user in users:

@@ -1,4 +1,4 @@
-"""Users whom other processes reset and erase: who keeps something of them here is told."""
+"""Users whom other processes reset and erase: a listener in this process is notified of them."""
 
 from collections.abc import Collection
 from typing import Any
@@ -16,7 +16,7 @@ _ERASURES = "SELECT seq, user_hash FROM tombstones WHERE seq > $1"
 
 
 class Departures:
-    """Tells one listener.
+    """Notifies one listener.
 
     Args:
         readers: connections that read.
@@ -30,7 +30,7 @@ class Departures:
         self._background = BackgroundTasks()
 
     def subscribe(self, listener: DepartureListener) -> None:
-        """Tell this one from now on."""
+        """Set the listener."""
         self._listener = listener
 
     async def begin(self, now: int) -> None:
@@ -42,8 +42,8 @@ class Departures:
         self._after = now
         await self._find_departures()
 
-    async def look(self, secret: bytes) -> None:
-        """Tell of those who went since the last look.
+    async def notify_departed(self, secret: bytes) -> None:
+        """Notify of users who were reset or erased since the last call.
 
         Args:
             secret: the deployment's, which tombstones are made with.
@@ -58,7 +58,7 @@ class Departures:
             users, newest = {row["user_id"] for row in imported}, max(row["seq"] for row in imported)
             self._background.start(_apply_imports(self._listener, users, newest))
         if erasures:
-            self._tell_of_erasures(self._listener, erasures, self._listener.list_members(), secret)
+            self._notify_erasures(self._listener, erasures, self._listener.list_members(), secret)
 
     async def _find_departures(self) -> tuple[list[Any], list[Any]]:
         since = max(0, self._after - _LOOK_BACK)
@@ -69,7 +69,7 @@ class Departures:
         self._told = {seq for seq in self._told if seq > since} | found
         return resets, erasures
 
-    def _tell_of_erasures(
+    def _notify_erasures(
         self, listener: DepartureListener, erasures: list[Any], members: Collection[str], secret: bytes
     ) -> None:
         gone = {row["user_hash"] for row in erasures}

@@ -78,13 +78,13 @@ class SharedDeployment:
         await self._background.join()
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         self._ledger.subscribe(on_change)
 
     # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────
 
     async def log_promotion(self, promotion: Promotion) -> None:
-        """Log a change of the active policy: whoever decides by the old one from here on is refused.
+        """Log a change of the active policy: from here on, decisions by the old one are refused.
 
         Where another process has made the same policy active at the same moment, nothing is logged.
         """
@@ -105,7 +105,7 @@ class SharedDeployment:
         await ledger.reload()
 
     async def raise_epoch(self) -> None:
-        """Have whoever decides by what the deployment was until now refused, and look again."""
+        """Make every process that decides by the deployment's old state be refused, and load it again."""
 
         async def write(channel: Channel, _: int) -> None:
             await channel.session.execute(RAISE_EPOCH)
@@ -118,12 +118,12 @@ class SharedDeployment:
         return [parse_promotion(*row) for row in await self._ledger.readers.fetch(_PROMOTIONS)]
 
     async def set_experiment(self, definition: str | None) -> ExperimentStart | None:
-        """Say which experiment runs from now on, if any; one of the same definition as the last goes on."""
+        """Say which experiment runs from now on, if any; one of the same definition as the last continues."""
         begun = await self._begin_split("experiment", definition)
         return None if begun is None else ExperimentStart(*begun)
 
     async def set_holdout(self, definition: str | None) -> HoldoutStart | None:
-        """Say who is held out from now on, if anybody; a holdout of the same definition as the last goes on."""
+        """Say who is held out from now on, if anybody; a holdout of the same definition as the last continues."""
         begun = await self._begin_split(HOLDOUT, definition)
         return None if begun is None else HoldoutStart(*begun)
 
@@ -191,7 +191,7 @@ class SharedDeployment:
     # ── memories ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def set_memory(self, change: MemoryChange) -> None:
-        """Log that a policy's rewards count differently from now on; everybody's are folded again as they are met."""
+        """Log that a policy's rewards count differently from now on; everybody's are summed again as they are met."""
         seq = self._ledger.next_seq(change.ts)
         await self._change(seq, MarkInsert(seq, None, "memory", change.ts, "evidence", to_document(change)))
 
@@ -276,7 +276,7 @@ class SharedDeployment:
         ]
 
     async def load_shadow_sums(self) -> Mapping[PolicyRef, ShadowSums]:
-        """What came of it, of every definition of a policy that was ever in the shadow."""
+        """The result of it, of every definition of a policy that was ever in the shadow."""
         await self._background.join()
         refs = self._ledger.registry.get_refs()
         return {
@@ -291,7 +291,7 @@ class SharedDeployment:
         return {name: PolicyTotals(*counts) for name, *counts in await self._ledger.readers.fetch(_TOTALS)}
 
     async def load_loop_sums(self, days: int) -> LoopSums:
-        """Sums that tell whether the learning loop is sound, by policy, and by day for the newest ``days``."""
+        """Sums about the health of the learning loop, by policy, and by day for the newest ``days``."""
         since = to_day(self._ledger.clock()) - days + 1
         draws = [Draws(*row) for row in await self._read_sums("draws", since)]
         arrivals = [Arrivals(*row) for row in await self._read_sums("arrivals", since)]

@@ -1,7 +1,7 @@
 """Evaluations of a shared ledger: every process lists, cancels and deletes them, and each plays those that it queued.
 
-A run belongs to whoever holds its claim, as :mod:`bandstand.store.tables.run_table` has it, by the database's clock.
-One that waits for a process that is gone, or whose child has not written for some seconds, is interrupted.
+A run belongs to the process that holds its claim, as in :mod:`bandstand.store.tables.run_table`, by the database's
+clock. One that waits for a process that is gone, or whose child has not written for some seconds, is interrupted.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ class SharedEvaluationRuns:
         return [row["id"] for row in self._fetch(_QUEUED, self._holder)]
 
     def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
-        """Take a run that waits, to play it; ``None`` where it does not."""
+        """Take a run that waits, to play it; ``None`` if it does not."""
         del now, only_queued
         claim = RunClaim(run, secrets.token_hex(8))
         return claim if self._fetch(_CLAIM, run, claim.token) else None

@@ -73,7 +73,7 @@ class SharedEventReader:
     ) -> Iterator[list[LoggedEvent]]:
         """Every event of the ledger as of now, in order, in lists of bounded length.
 
-        States that stand for events which retention took come first; what was decided before them is left out.
+        States that replace events which retention deleted come first; decisions from before them are left out.
 
         Args:
             since: decisions before this time are left out; what they taught is not.
@@ -103,10 +103,10 @@ class SharedEventReader:
         return [parse_loop_change(*row) for row in self._fetch(_LOOP_CHANGES)]
 
     def _fetch(self, query: str, *values: object) -> list[Any]:
-        async def ask(channel: Channel, _: int) -> list[Any]:
+        async def fetch_rows(channel: Channel, _: int) -> list[Any]:
             return list(await channel.session.fetch(query, *values))
 
-        return self._runner.run(self._pool.run(ask, is_long=True))
+        return self._runner.run(self._pool.run(fetch_rows, is_long=True))
 
     def _read_baselines(self, page: int) -> Iterator[list[LoggedState]]:
         after = 0

@@ -1,4 +1,4 @@
-"""What a process sees of its database: how often it asked, for how long, and what went wrong."""
+"""What a process measures of its database: how many queries, how long they took, and errors."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -49,8 +49,8 @@ class LedgerFigures:
         round_trip_s: of the last thing that was written; ``None`` before the first.
         skew_s: by how much this clock is ahead of the database's.
         lease_s: seconds that the lease of the slot has left.
-        synchronous_standbys: connected ones that commits wait for; ``None`` where the role may not see them.
-        stale_scores: decisions that were made again, for their user had been rewarded elsewhere.
+        synchronous_standbys: connected ones that commits wait for; ``None`` if the role may not see them.
+        stale_scores: decisions that were made again because their user had been rewarded elsewhere.
         due_checkpoints: users whose state is to be written.
         pools: by kind of connection.
     """

@@ -1,4 +1,4 @@
-"""The fold of a user's events, in the order of their numbers, into the profile of whoever has an earlier one."""
+"""The fold of a user's events, in the order of their numbers, into an earlier profile of the user."""
 
 import json
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ Event = Any
 def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Event]) -> bool:
     """Fold the events after those that the profile holds; it is moved in place.
 
-    A reward that one of them takes back is passed over; what the profile held before is subtracted.
+    A reward that one of them takes back is skipped; what the profile held before is subtracted.
 
     Returns:
         Whether the sums are exact; others are better folded again from the beginning.

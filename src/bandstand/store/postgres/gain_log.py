@@ -1,4 +1,4 @@
-"""Gains: summed behind the commits, a page of events at a time, by whoever leads; each page and its place at once.
+"""Gains: summed after the commits by the leading process, a page of events and its position in one transaction.
 
 Events of several processes are not committed in the order of their numbers. So a page ends well before now: what has a
 lower number than its last event is committed by then, or never will be.
@@ -132,7 +132,7 @@ class SharedGains:
         return GainSums(days, await self._read_position())
 
     async def load_arms(self, split: int) -> ArmHistory:
-        """What came of the users of each arm of a split, as far as that."""
+        """The result of the users of each arm of a split, as far as that."""
         now: dict[str, dict[str, ArmSums]] = {}
         for row in await self._ledger.readers.fetch(LOAD_ARMS, split):
             now.setdefault(row["metric"], {})[row["arm"]] = ArmSums(*row)

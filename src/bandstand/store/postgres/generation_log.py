@@ -1,4 +1,4 @@
-"""Generations: what was written for a user, logged so that what comes of it is credited to its prompt."""
+"""Generations: what was written for a user, logged so that its rewards are credited to its prompt."""
 
 from bandstand.bandit.arms import RewardSums
 from bandstand.store.ids import format_id
@@ -39,7 +39,7 @@ _ORIGIN = """SELECT p.name, p.version, p.digest, g.seq, g.nonce, g.model
 
 
 class _ErasedSinceError(Exception):
-    """Ends the transaction, with the row of the user who would be known again by it."""
+    """Ends the transaction that would have inserted a row for an erased user."""
 
 
 class SharedGenerations:
@@ -77,7 +77,7 @@ class SharedGenerations:
             return False
 
     async def load_prompt_totals(self) -> list[PromptTotals]:
-        """What each prompt came to, in order of first use."""
+        """What each prompt earned, in order of first use."""
         return [
             PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, RewardSums(*earned))
             for name, version, digest, generations, tips, decisions, *earned in await self._ledger.readers.fetch(

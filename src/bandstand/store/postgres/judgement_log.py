@@ -148,7 +148,7 @@ class SharedJudgements:
         if before is not None and not revocable and judgement.seq and not standing["version"] < user["reset_version"]:
             is_lost = await session.fetchval(_OUT_OF_REACH, before)
             if is_lost or is_lost is None:
-                raise JudgementExpiredError("what this judgement taught cannot be told from the rest any more")
+                raise JudgementExpiredError("what this judgement taught can no longer be separated from the rest")
         taught: list[float] = []
         if conclusion.teach is not None:  # under the user's lock: no other process has one teach meanwhile
             since = concluding.ts - TEACHING_WINDOW_S
@@ -158,7 +158,7 @@ class SharedJudgements:
         if standing["rounds"] != judgement.rounds:
             if conclusion.cause == "judge":
                 return None  # another process has judged it, for this one was away for too long
-            raise RewardPendingError("this judgement was concluded by somebody else at the same moment")
+            raise RewardPendingError("this judgement was concluded by another call at the same moment")
         await self._take_back(channel, concluding, revocable)
         if reward is not None:
             await self._teach(channel, concluding, reward)
@@ -319,7 +319,7 @@ class SharedJudgements:
         return next((document for seq, _, _, document in verdicts if seq == judgement.verdict_seq), None)
 
     async def find_last_applied(self, judgement: JudgedTurn) -> dict[str, Any] | None:
-        """What the verdict that stands was last held to."""
+        """What the gate last applied to the current verdict."""
         rows = await self._ledger.readers.fetch(_CONCLUSIONS, judgement.seq)
         return None if not rows or rows[-1]["applied"] is None else json.loads(rows[-1]["applied"])
 

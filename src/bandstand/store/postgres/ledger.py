@@ -83,11 +83,11 @@ class SharedLedger:
         readers: connections that read.
         policies: policies by the ids that rows use, and which of them are in the shadow.
         users: the users in memory.
-        departures: who is told of users that other processes reset or erase.
+        departures: notifies a listener of users that other processes reset or erase.
         lease: the slot that numbers come from.
         epoch: what decisions are made under.
-        has_real_clock: whether the clock may be held to the database's.
-        stale_scores: decisions that were made again, for their user had been rewarded elsewhere.
+        has_real_clock: whether the clock may be compared with the database's.
+        stale_scores: decisions that were made again because their user had been rewarded elsewhere.
         secret: keys the draws and the tombstones of this deployment.
     """
 
@@ -186,7 +186,7 @@ class SharedLedger:
             raise ConfigurationError(f"the database of STATE_URL refuses this service ({describe(error)})") from None
 
     async def close(self) -> None:
-        """Let the slot and the connections go; whoever has submitted something has waited for it."""
+        """Release the slot and the connections; everything submitted has been waited for."""
         if self._state == "closed":
             return
         self._state = "draining"
@@ -204,13 +204,13 @@ class SharedLedger:
             await pool.close()
 
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Have a function called after another process has changed what all decisions are made under."""
+        """Register a function to call after another process has changed the state that all decisions depend on."""
         self._on_change = on_change
 
     # ── what holds now ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def reload(self) -> None:
-        """Take up the deployment as it stands in the ledger."""
+        """Load the deployment's state from the ledger."""
         async with self._reload_lock:
             row = await self.readers.fetch_one(_DEPLOYMENT)
             if row["epoch"] == self.epoch:
@@ -232,7 +232,7 @@ class SharedLedger:
             self.epoch = row["epoch"]  # the last: what is decided before is decided under the old one, and refused
 
     async def prepare_events(self, events: list[Any]) -> None:
-        """Take up the policies that rows name and this process has not met."""
+        """Load the policies that rows name and this process does not know yet."""
         if not self.policies.has_all(events):
             await self.policies.load(self.readers)
 
@@ -242,7 +242,7 @@ class SharedLedger:
             await asyncio.sleep(_POLL_S)
             try:
                 await self.reload()
-                await self.departures.look(self.secret)
+                await self.departures.notify_departed(self.secret)
                 if time.monotonic() - renewed >= RENEWAL_S:
                     renewed = time.monotonic()
                     await self._renew_slot()
@@ -270,7 +270,7 @@ class SharedLedger:
         self.lease.sequence.observe(seq)
 
     def observe_group(self, size: int, seconds: float, *, synced: bool) -> None:
-        """Tell whoever measures of a group that is committed."""
+        """Report a committed group to the measurements."""
         if self._observe is not None:
             self._observe(size, seconds, synced)
 

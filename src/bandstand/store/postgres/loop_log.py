@@ -26,7 +26,7 @@ class SharedLoops(LoopLog):
         self._ledger = ledger
 
     async def log_loop_change(self, change: LoopChange, *, after: int | None = None) -> LoopChange:
-        """Log that a loop was made, changed or deleted, if ``after`` is the newest such change, and tell every process.
+        """Log the change of a loop, if ``after`` is the newest such change, and notify every process.
 
         Raises:
             MovedError: another process has logged one since.
@@ -61,7 +61,7 @@ class SharedLoops(LoopLog):
         await self._add(build_note_row(self._ledger.next_seq(ts), ts, user_id, client))
 
     async def list_erasure_notes(self) -> list[tuple[str, str]]:
-        """The users of whom that is so, and who asked for it."""
+        """The users who are being erased, and the clients that asked for it."""
         rows = await self._ledger.readers.fetch(_NOTES)
         return [(json.loads(row["document"]), row["client"]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The schemas of loops beside the default one: each a ledger of its own, beside that of the default loop."""
+"""The schemas of the other loops: each a ledger of its own, next to the default loop's."""
 
 import hashlib
 import re
@@ -38,7 +38,7 @@ class LoopSchemas:
         return build_schema_name(address.schema, loop, secrets.token_hex(6))
 
     async def drop(self, schema: str) -> None:
-        """Drop the schema of a loop that is gone, with all that it holds; again does nothing."""
+        """Drop the schema of a loop that is gone, with all that it holds; idempotent."""
 
         async def drop(channel: Channel, _: int) -> None:
             await channel.session.fetchrow(LOCK_DEPLOYMENT)  # one after the other: whoever sees a deletion does this

@@ -1,6 +1,6 @@
-"""Event numbers of many processes: each gives out its own, and none that somebody may have given before.
+"""Event numbers of many processes: each process assigns its own, and none that another may have assigned before.
 
-``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number goes on from there, so that
+``seq = milliseconds · 2²⁰ + slot · 2¹² + counter``. A process that sees a higher number continues from there, so that
 what follows from an event has a higher number than it, whatever their clocks say.
 """
 
@@ -29,7 +29,7 @@ class SlotSequence:
         return self.last
 
     def observe(self, seq: int) -> None:
-        """Go on from a number that stands in the ledger."""
+        """Continue after a number that is in the ledger."""
         self.last = max(self.last, seq)
 
     def _next_after_last(self) -> int:

@@ -61,7 +61,7 @@ class LockedDecision:
 
     @property
     def reset_seq(self) -> int:
-        """A number for whoever asks whether the decision is from before the newest reset."""
+        """The event number of the newest reset, to find whether the decision is older."""
         return self.decision.seq if self.is_forgotten else 0
 
 
@@ -76,7 +76,7 @@ class SharedRewardParts:
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add(self, reward: Reward) -> AcceptedReward:
-        """Log a part of a decision's reward, and teach what all of them come to.
+        """Log a part of a decision's reward, and teach the aggregate of all parts.
 
         Raises:
             UnknownDecisionError: the decision is gone, or another user's.

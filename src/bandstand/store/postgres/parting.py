@@ -105,7 +105,7 @@ async def part_from_models(ledger: SharedLedger, channel: Channel, uid: int, ts:
 
 
 async def _fold(ledger: SharedLedger, channel: Channel, owner: _Owner) -> Profile | None:
-    """A model's state as of now; ``None`` where it has to be folded from the beginning."""
+    """A model's state as of now; ``None`` if it has to be folded from the beginning."""
     user = ledger.users.get(owner.user_id)
     if user is None or user.uid != owner.uid:
         return None

@@ -1,4 +1,4 @@
-"""What was picked lately in a shared ledger, with what came of it; see ``tables/picks.py``."""
+"""What was picked lately in a shared ledger, and what it earned; see ``tables/picks.py``."""
 
 import asyncio
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from bandstand.store.records import Reward
 from bandstand.store.tables.policies import PolicyRegistry
 
 CHECKPOINT_EVENTS = 64
-"""Events of a user folded past the checkpoint, after which it is made anew: so many folds at most to read a user."""
+"""Events of a user folded past the checkpoint, after which it is made again: so many folds at most to read a user."""
 
 _USER = """SELECT u.uid, u.version, u.reset_version, greatest(
         (SELECT max(seq) FROM decisions WHERE uid = u.uid),
@@ -74,7 +74,7 @@ class ProfileCache:
         writers: connections that write, and may lose what they wrote last.
         registry: policies by the ids that rows use.
         prepare: takes up what the registry lacks to read events.
-        observe_seq: told the newest event number of a user.
+        observe_seq: called with the newest event number of a user.
         max_users: how many stay in memory.
         has_one_model: whether all decisions are one user's.
     """
@@ -119,7 +119,7 @@ class ProfileCache:
         return user
 
     def drop(self, user_id: str) -> None:
-        """Forget the user: whoever asks next reads them from the ledger."""
+        """Evict the user: the next request reads them from the ledger."""
         self._users.pop(user_id, None)
 
     def drop_all(self) -> None:
@@ -171,7 +171,7 @@ class ProfileCache:
         if now is not None and now.uid == row["uid"]:
             is_state = True
         elif user is not None and user.uid == row["uid"]:
-            now = user  # it was let go of meanwhile, and is what the events follow
+            now = user  # it was released meanwhile, and is what the events follow
         else:
             now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
         if is_missing(now.profile, events, is_state=is_state) or not (self.fold(now, events) or is_last):
@@ -206,7 +206,7 @@ class ProfileCache:
         self.note_fold(user)
 
     def note_fold(self, user: CachedProfile) -> None:
-        """Have the checkpoint of a user made anew, if enough was folded past it."""
+        """Make the checkpoint of a user again, if enough events were folded since."""
         if user.profile.seq - user.checkpoint >= CHECKPOINT_EVENTS:
             self._due[user.uid] = user
             self._is_due.set()

@@ -69,7 +69,7 @@ class SharedReactions:
         return [_to_reaction(row) for row in await self._ledger.readers.fetch(_REACTIONS, first, since, limit)]
 
     async def reapply(self, found: Sequence[LoggedReaction], settings: RewardSettings, client: str) -> bool:
-        """Teach what reactions of one decision, or one in the legacy form, come to under a table."""
+        """Teach the rewards of the reactions of one decision, or of one in the legacy form, under a table."""
         first = found[0]
         try:
             if first.decision_id is None:
@@ -104,7 +104,7 @@ class SharedReactions:
         return await self._parts.change(decision_id, revise)
 
     async def _reapply_parts(self, decision_id: str, settings: RewardSettings, client: str) -> bool:
-        """Of a decision whose reward is made of parts: each that came as a reaction is worth something else now."""
+        """Revise a decision whose reward is made of parts: each part that is a reaction gets its new reward."""
         tried: list[Reward] = []
 
         async def revise(locked: LockedDecision, tries: int) -> bool:
@@ -133,7 +133,7 @@ class SharedReactions:
         return await self._parts.change(decision_id, revise)
 
     async def _reapply_legacy(self, logged: LoggedReaction, settings: RewardSettings, client: str) -> bool:
-        """Of a reward that names no decision, and has features of its own."""
+        """Revise a reward that names no decision and has features of its own."""
         ledger, tried = self._ledger, list[Reward]()
         value = settings.compute_reaction_reward(logged.sent.action, logged.sent.dwell_ms)
 
@@ -182,7 +182,7 @@ class SharedReactions:
 
 
 async def _replace(channel: Channel, before: int, seq: int, settings: RewardSettings) -> None:
-    """Let a reward stand for a reaction in the place of another, under the table of some settings."""
+    """Replace the reward of a reaction by another, under the table of some settings."""
     await channel.session.execute(_REMAP, before, seq, *_describe(settings))
     await channel.session.execute(_MOVE_KEY, before, seq)
 

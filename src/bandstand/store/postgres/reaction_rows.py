@@ -11,7 +11,7 @@ _NO_REACTION = (None,) * 6
 
 
 def to_reaction_columns(reward: Reward) -> tuple[Any, ...]:
-    """What a reward came as, from the action to the table's hash; all of it ``None`` where a number was sent."""
+    """What a reward came as, from the action to the table's hash; all of it ``None`` if a number was sent."""
     sent = reward.reaction
     if sent is None:
         return _NO_REACTION

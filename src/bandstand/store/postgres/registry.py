@@ -1,4 +1,4 @@
-"""The policies of a shared ledger: a registry filled from PostgreSQL, by every process anew as they change."""
+"""The policies of a shared ledger: a registry filled from PostgreSQL, which every process reloads as they change."""
 
 import json
 from collections.abc import Iterable
@@ -89,7 +89,7 @@ class LedgerPolicies:
         self._has_new_memories |= self._list_memories() != before
 
     def take_memory_changes(self) -> bool:
-        """Whether some policy's rewards count differently since this was asked last."""
+        """Whether some policy's rewards count differently since the last call."""
         changed, self._has_new_memories = self._has_new_memories, False
         return changed
 

@@ -1,4 +1,4 @@
-"""What a report is made of, out of a shared ledger, beside running services."""
+"""The rows of a report, read from a shared ledger, beside running services."""
 
 import time
 from collections.abc import Mapping

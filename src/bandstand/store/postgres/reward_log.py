@@ -79,7 +79,7 @@ class SharedRewards:
         return outcome
 
     def _conclude(self, reward: Reward, outcome: Outcome[AcceptedReward], future: "asyncio.Future[Any]") -> None:
-        """Settle what was logged right away; of anything else the ledger has to be asked."""
+        """Settle at once what was logged; everything else has to be looked up in the ledger."""
         row = None if future.exception() is not None else future.result()
         if row is not None and self._is_known(row):
             try:
@@ -219,7 +219,7 @@ class SharedRewards:
         ledger.users.fold_reward(reward, row["uid"], row["n"])
 
     async def _find_standing(self, reward: Reward) -> AcceptedReward | None:
-        """What stands for a request that was not logged; ``None`` where nothing does any more.
+        """The reward that stands for a request that was not logged; ``None`` if none does any more.
 
         Raises:
             UnknownDecisionError, WrongPolicyError, RewardPendingError, IdempotencyMismatchError: why it was not.
@@ -244,7 +244,7 @@ class SharedRewards:
     # ── without one ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _log_legacy(self, reward: Reward) -> Any:
-        """Log a reward in the legacy form, linked to what it most likely answers; ``None`` where its key is spent."""
+        """Log a reward in the legacy form, linked to what it most likely answers; ``None`` if its key is spent."""
         reward.seq = self._ledger.next_seq(reward.ts)
         policy_id = self._ledger.registry.get_id(reward.policy)
 

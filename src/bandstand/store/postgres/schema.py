@@ -1,4 +1,4 @@
-"""The tables of a ledger: made by the first process that comes, found by the others."""
+"""The tables of a ledger: made by the first process, found by the others."""
 
 import json
 import secrets
@@ -26,7 +26,7 @@ class FormatUpgrade:
 
     Attributes:
         statements: SQL.
-        reads_from: the oldest format whose processes may go on. Where that is the new one, the others stop.
+        reads_from: the oldest format whose processes may continue. Where that is the new one, the others stop.
     """
 
     statements: str
@@ -110,7 +110,7 @@ def _build_views() -> str:
 
 
 async def create_tables(pool: ConnectionPool, schema: str) -> bytes:
-    """Make the tables where there are none, and return the deployment's secret.
+    """Make the tables if there are none, and return the deployment's secret.
 
     Raises:
         ConfigurationError: the server is too old, the role may not, or another format is there.
@@ -175,7 +175,7 @@ async def _upgrade(session: Any, found: int) -> None:
 
 
 def require_readable(meta: Mapping[str, bytes], known: int) -> None:
-    """Refuse a ledger of a later format, unless that says that processes of an earlier version may go on.
+    """Refuse a ledger of a later format, unless that says that processes of an earlier version may continue.
 
     Args:
         meta: the ledger's.

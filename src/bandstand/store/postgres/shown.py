@@ -37,7 +37,7 @@ _DETAIL = f"""SELECT d.seq, d.nonce, i.decision_id, coalesce(whom.user_id, u.use
 
 
 async def search_ledger(address: LedgerAddress, wanted: DecisionSearch, before: int, limit: int) -> DecisionPage:
-    """Look through a whole ledger, beside running services; as :func:`search_shared_decisions`.
+    """Search a whole ledger, beside running services; as :func:`search_shared_decisions`.
 
     Raises:
         ConfigurationError: the schema holds no ledger that this version reads.
@@ -59,7 +59,7 @@ async def search_shared_decisions(
     Args:
         readers: connections to the ledger.
         wanted: which.
-        before: number of the event before which to look.
+        before: number of the event before which to search.
         limit: how many.
         scanned: how many decisions are looked at.
     """
@@ -100,7 +100,7 @@ def _match(matcher: DecisionMatcher, rows: Sequence[Any], limit: int) -> list[tu
 
 
 async def _load_details(readers: ConnectionPool, found: Sequence[tuple[int, MatchedCandidates]]) -> list[FoundDecision]:
-    """What is told of each; whoever was erased since is left out."""
+    """The details of each; users erased since are left out."""
     if not found:
         return []
     rows = {row["seq"]: row for row in await readers.fetch(_DETAIL, [seq for seq, _ in found])}

@@ -82,7 +82,7 @@ class SlotLease:
         """Take a slot that nobody holds.
 
         Raises:
-            ConfigurationError: all are taken, or whoever moves the ledger elsewhere holds them.
+            ConfigurationError: all are taken, or held because the ledger is being moved.
         """
         asked = self._monotonic()
 
@@ -110,7 +110,7 @@ class SlotLease:
         """Renew the lease, and write down which numbers are spent.
 
         Raises:
-            LostLeaseError: somebody else has it by now.
+            LostLeaseError: another process has it by now.
         """
         asked = self._monotonic()
 

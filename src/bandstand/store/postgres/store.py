@@ -183,7 +183,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def find_decision_times(
         self, since: float | None = None, until: float | None = None
     ) -> tuple[float, float] | None:
-        """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+        """When the first and the last decision of a range of time were made; ``None`` if there is none."""
         return await self._decisions.find_times(since, until)
 
     async def delete_log(self) -> None:

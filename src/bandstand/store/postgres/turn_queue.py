@@ -166,7 +166,7 @@ class SharedTurns:
         return to_judged_turn(row, self._ledger.registry)
 
     async def retry_judgement(self, judgement: JudgedTurn) -> bool:
-        """Let an unscored turn wait for the judge again; returns whether it does."""
+        """Put an unscored turn back into the queue; returns whether it waits now."""
         if judgement.state != "unscored":
             return False
         policy_id = self._ledger.registry.get_id(judgement.policy)
@@ -241,7 +241,7 @@ class SharedTurns:
         await self._ledger.writers.transact(lambda channel, _: _reserve(channel, reservation, day))
 
     async def settle(self, settlement: Settlement) -> None:
-        """Replace a reservation by what it came to."""
+        """Replace a reservation by its actual cost."""
 
         async def settle(channel: Channel, _: int) -> None:
             await channel.session.execute(SETTLE, *settlement)

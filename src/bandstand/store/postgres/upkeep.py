@@ -1,4 +1,4 @@
-"""What one process does for all: retention, and totals of past hours brought together; whoever leads does it.
+"""Upkeep that one leading process does for all: retention, and adding up the totals of past hours.
 
 The leader holds a lease by the database's clock. Every transaction of its work looks whether the lease is still its
 own, by a number that grows with every new leader: one that was paused, and is not the leader any more, writes nothing.

@@ -1,7 +1,7 @@
 """A shared ledger that is left: no process numbers events in it meanwhile, and none opens it afterwards.
 
-Whoever leaves holds every slot, by leases like those of processes. So nobody can begin to serve in the middle, and
-where the one who leaves dies, the ledger is served again half a minute later, as if nothing had been tried.
+The move that takes the ledger away holds every slot, by leases like those of processes. So no process can begin to
+serve in the middle; if the move dies, the ledger can be served again half a minute later, as if nothing had been tried.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ class Withdrawal:
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Let no process serve for the block; where it ends without a mark, they may again.
+        """Keep all processes from serving for the block; if it ends without a mark, they may serve again.
 
         Raises:
             ConfigurationError: some serve now.
@@ -166,7 +166,7 @@ class Withdrawal:
         """Close it for ever.
 
         Raises:
-            StorageUnavailableError: the leases ran out, and somebody may have served meanwhile.
+            StorageUnavailableError: the leases ran out, and a process may have served meanwhile.
         """
         async with self._pool.use() as channel, channel.session.transaction():
             await channel.session.execute(f"SET LOCAL search_path TO {self._schema}")
@@ -179,7 +179,7 @@ class Withdrawal:
         await self._pool.close()
 
     async def read_mark(self, session: Session) -> ReturnMark | None:
-        """The mark, or ``None`` where it is served."""
+        """The mark, or ``None`` if it is served."""
         document = await session.fetchval("SELECT value FROM meta WHERE key = $1", MOVED_KEY)
         return None if document is None else ReturnMark(**json.loads(document))
 

@@ -11,7 +11,9 @@ _PROBE_BYTES = 64 * 1024
 
 
 class DiskRoom:
-    """Tells whether the disk of a folder has room. It costs a question to the kernel, and a small file after a refusal.
+    """Checks whether the disk of a folder has room.
+
+    It costs a question to the kernel, and a small file after a refusal.
 
     Args:
         folder: where the ledger is.
@@ -28,7 +30,7 @@ class DiskRoom:
     def is_full(self) -> bool:
         """Whether the next commit is likely to be refused.
 
-        A quota shows in no count of free blocks: after a refusal only writing tells that there is room again.
+        A quota does not show in the count of free blocks: after a refusal, only a write shows that there is room again.
         """
         try:
             disk = os.statvfs(self._folder)
@@ -42,7 +44,7 @@ class DiskRoom:
         return False
 
     def count_free(self) -> int | None:
-        """How many bytes are left to us; ``None`` where the disk does not say."""
+        """How many bytes are left to us; ``None`` if the disk does not say."""
         try:
             disk = os.statvfs(self._folder)
         except OSError:

@@ -12,7 +12,8 @@ from bandstand.errors import BandstandError, StorageFullError, StorageUnavailabl
 def to_storage_error(error: BaseException) -> BaseException:
     """The error that a running service answers with, which names no file.
 
-    An error of Bandstand stays itself, and so does an integrity error, for whoever submitted the rows to interpret.
+    An error of Bandstand is returned unchanged, and so is an integrity error, which the code that submitted the rows
+    interprets.
     """
     if isinstance(error, (BandstandError, sqlite3.IntegrityError)):
         return error
@@ -81,5 +82,5 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def get_sqlite_code(error: BaseException) -> int:
-    """The primary result code of an error of SQLite; 0 where there is none."""
+    """The primary result code of an error of SQLite; 0 if there is none."""
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

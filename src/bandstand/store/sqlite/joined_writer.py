@@ -24,9 +24,9 @@ class JoinedWriter:
 
     @contextmanager
     def join(self) -> Iterator[None]:
-        """Have what is submitted inside committed as one operation; nothing may be awaited meanwhile.
+        """Commit what is submitted inside as one operation; nothing may be awaited meanwhile.
 
-        Whoever waits for one of them hears what came of all, that the writer took none of them included.
+        Waiters of one of them get the outcome of all, also if the writer accepted none of them.
         """
         joined: list[WriterOperation] = []
         self._joined = joined

@@ -1,8 +1,8 @@
 """Syncs of the write-ahead log, beside the event loop: what was committed before one is on the disk after it.
 
 A commit under ``synchronous=NORMAL`` writes its frames to the log and returns; ``fdatasync`` on any descriptor of that
-file then hardens all of them. So the loop commits, one thread syncs, and whoever waits hears of it in order; while a
-sync is under way the next one gathers. Why a descriptor of our own is safe: ``docs/adr/0036-commits-on-the-loop.md``.
+file then hardens all of them. So the loop commits, one thread syncs, and waiters are notified in order; while a sync is
+under way, the next group gathers. Why a descriptor of our own is safe: ``docs/adr/0036-commits-on-the-loop.md``.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class LogSync:
         return not self._busy
 
     def call_after(self, callback: SyncedCallback) -> None:
-        """Have everything that was committed so far synced, then ``callback`` called."""
+        """Sync everything that was committed so far, then call ``callback``."""
         if not self._busy and self._usual_s < _QUICK_S:
             callback(self._try_sync())
             return
@@ -107,7 +107,7 @@ class LogSync:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Harden the names in a folder: a log that was synced must be found again."""
+    """Sync the names in a folder: a log that was synced must be found again."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

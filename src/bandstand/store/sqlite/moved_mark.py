@@ -1,4 +1,4 @@
-"""The mark of a ledger whose events have been moved elsewhere: no service goes on writing here."""
+"""The mark of a ledger whose events have been moved elsewhere: no service may write here any more."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ class MovedMark:
 
 
 def read_moved_mark(connection: sqlite3.Connection) -> MovedMark | None:
-    """The mark, or ``None`` where events are still written here."""
+    """The mark, or ``None`` if events are still written here."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
     return None if row is None else MovedMark(**json.loads(row[0]))
 

@@ -60,10 +60,10 @@ class WriterOperation(Protocol):
         """The function."""
 
     def done(self, result: object, error: BaseException | None, /) -> None:
-        """Hear of the commit."""
+        """Called after the commit."""
 
     def acknowledge(self, error: BaseException | None, /) -> None:
-        """Hear of the sync, or again of the commit."""
+        """Called after the sync, or again after the commit."""
 
 
 class Operation:
@@ -101,11 +101,11 @@ class Operation:
 
 
 def _ignore(_: BaseException | None) -> None:
-    """Hear of a sync for which nobody waits."""
+    """Do nothing after a sync for which nobody waits."""
 
 
 def make_done_callback(future: "asyncio.Future[Any]") -> DoneCallback:
-    """The ``on_done`` that settles a future, unless whoever waited has gone."""
+    """The ``on_done`` that settles a future, unless its waiter was cancelled."""
 
     def on_done(result: object, error: BaseException | None) -> None:
         if future.done():

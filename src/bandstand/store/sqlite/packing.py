@@ -1,6 +1,6 @@
 """Requests as the ledger keeps them: each a Zstandard frame of its own (RFC 8878), or, in older rows, as it came.
 
-A frame begins with bytes that no JSON begins with, so a row says itself which it is, and no ledger has to be rewritten.
+A frame begins with bytes that no JSON begins with, so a row shows which it is, and no ledger has to be rewritten.
 """
 
 import threading
@@ -17,7 +17,7 @@ _compressor = zstandard.ZstdCompressor(level=_LEVEL)  # used by the event loop's
 
 
 def pack_body(body: bytes) -> bytes:
-    """A request's bytes for its row; as they are where that is shorter. For the writing thread."""
+    """A request's bytes for its row; uncompressed if that is shorter. For the writing thread."""
     packed = _compressor.compress(body)
     return packed if len(packed) < len(body) or body.startswith(_MAGIC) else body
 

@@ -69,8 +69,8 @@ def build_key_sweeper() -> Sweeper:
 def find_cutoff(connection: sqlite3.Connection, ts: float, now: float) -> int:
     """The number of the last event from before ``ts``.
 
-    Event numbers follow the clock, and so tell; but while they run ahead of one that was set back, the events' own
-    times do.
+    Event numbers follow the clock and so give the time; but while they run ahead of a clock that was set back, the
+    events' own times do.
     """
     cutoff = first_seq_at(ts)
     if not is_ahead(to_time(find_last_seq(connection)), now):

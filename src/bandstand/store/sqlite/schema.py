@@ -74,7 +74,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def _is_at_rest(path: Path) -> bool:
     """Whether a ledger is read from where nothing can be written, and all of it is in its file, as in a backup.
 
-    A reader else needs an index beside the ledger, which SQLite makes where there is none.
+    A reader else needs an index beside the ledger, which SQLite makes if there is none.
     """
     log = path.with_name(f"{path.name}-wal")
     return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
@@ -87,7 +87,7 @@ def _build_error(message: str, code: int) -> sqlite3.OperationalError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Ask before SQLite does: it would open the ledger and leave files beside it that stay read-only afterwards."""
+    """Check this before SQLite opens the ledger: it would leave files beside it that stay read-only afterwards."""
     return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -125,7 +125,7 @@ def add_young_tables(connection: sqlite3.Connection) -> None:
 
 
 def is_kept_scrubbed(connection: sqlite3.Connection) -> bool:
-    """Whether whoever wrote to the ledger has scrubbed what it moved into the file."""
+    """Whether every process that wrote to the ledger has scrubbed what it moved into the file."""
     query = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = ?)"
     return bool(connection.execute(query, (SCRUBBED_KEY,)).fetchone()[0])
 

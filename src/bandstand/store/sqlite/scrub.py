@@ -3,7 +3,7 @@
 ``secure_delete`` clears a cell that is deleted. But where SQLite shares out the cells of a full page, or of pages that
 have become empty, among their neighbours, the bytes of those that moved stay behind in the page's unallocated space,
 and nothing clears them once their row is deleted elsewhere. So every page that a checkpoint has moved into the file is
-looked at before the log that names it begins anew: then the file holds no such bytes but on pages that the log names.
+looked at before the log that names it begins again: then the file holds no such bytes but on pages that the log names.
 ``docs/adr/0055-erased-for-good.md`` has the reasons; https://sqlite.org/fileformat2.html the format.
 """
 
@@ -41,7 +41,7 @@ def find_unused(page: bytes, offset: int = 0) -> list[Range]:
     """What of a page is in no use: the space between cell pointers and cells, and the inside of freeblocks.
 
     Args:
-        page: as it is in the file.
+        page: its bytes in the file.
         offset: where its header begins: on the first page, after the file's own.
 
     Returns:
@@ -77,7 +77,8 @@ class LedgerFile:
         path: the ledger's.
 
     Attributes:
-        lock: held by whoever moves the log into the file and scrubs what was moved: nothing else may move any then.
+        lock: held while the log is moved into the file and what was moved is scrubbed: nothing else may move pages
+            then.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Deletions in small transactions: however much there is to delete, nobody waits behind them for long.
 
-A transaction ends after some milliseconds and the next one goes on where it stopped. So what is deleted must not be
+A transaction ends after some milliseconds and the next one continues where it stopped. So what is deleted must not be
 looked for by anybody while it goes: whatever makes it so is committed before the first of them.
 """
 

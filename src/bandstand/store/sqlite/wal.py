@@ -38,7 +38,7 @@ class WriteAheadLog:
     Args:
         ledger: the ledger's file.
         file: the same, below SQLite.
-        writer: its writer, which alone can see to it that nothing is added meanwhile.
+        writer: its writer, the only one that can make sure that nothing is added meanwhile.
         is_scrubbed: the file holds nothing outside of what is in use, but on pages that the log names.
     """
 
@@ -51,23 +51,23 @@ class WriteAheadLog:
         self._wanted, self._emptied = 1, 0  # a process that was killed may have left an erasure's log behind
 
     async def run_upkeep(self) -> None:
-        """Keep it short, and see to it that it gets emptied where readers were in the way."""
+        """Keep it short, and make sure that it is emptied if readers were in the way."""
         while True:
             with suppress(OSError, sqlite3.Error, BandstandError):
                 async with self._lock:
                     if self._emptied < self._wanted:
                         await self._try_empty()
                     elif self._file.measure_log() > _LIMIT and self._file.count_frames():
-                        await self._move()  # else it is short, or begins anew with what is written next
+                        await self._move()  # else it is short, or begins again with what is written next
             await asyncio.sleep(_INTERVAL)
 
     async def shorten(self) -> None:
-        """Let it begin anew in the midst of many deletions: to cut a long one to nothing takes the kernel long."""
+        """Start it over in the midst of many deletions, because truncating a long one takes the kernel long."""
         async with self._lock:
             await self._move()
 
     def request_emptying(self) -> None:
-        """Have it forget what was deleted, as soon as may be."""
+        """Request that it is emptied of what was deleted, as soon as possible."""
         self._wanted += 1
 
     async def empty(self) -> bool:
@@ -143,10 +143,10 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _move_beside(ledger: Path, file: LedgerFile) -> None:
-    """Move most of the log while the writer goes on.
+    """Move most of the log while the writer continues.
 
-    On connections of its own: who gives up waiting must not close them under the thread that uses them. One of them
-    reads, so that the log cannot begin anew, and forget which pages it named, before these are scrubbed.
+    On connections of its own: a waiter that gives up must not close them under the thread that uses them. One of them
+    reads, so that the log cannot begin again, and forget which pages it named, before these are scrubbed.
     """
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
         reader.execute("BEGIN")

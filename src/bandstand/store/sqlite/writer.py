@@ -52,7 +52,7 @@ class Writer:
 
     Args:
         connection: the one that writes; no other connection may.
-        log_sync: syncs the connection's log; ``None`` where nothing is to be synced (``DURABILITY=process``).
+        log_sync: syncs the connection's log; ``None`` if nothing is to be synced (``DURABILITY=process``).
         max_pending: operations that may wait before new ones are refused.
         observe: told of each commit, on the event loop.
 

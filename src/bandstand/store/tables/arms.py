@@ -1,4 +1,4 @@
-"""Arms: what came of the users of each arm of a split, by user and summed over them, as of now and of every day."""
+"""Arms: what the users of each arm of a split earned, by user and summed over them, as of now and of every day."""
 
 import sqlite3
 from collections import defaultdict
@@ -169,11 +169,11 @@ def compute_amounts(
 
     Args:
         key: split, user, arm and metric.
-        before: decisions, n and total of the user; ``None`` where the arm has not met them.
+        before: decisions, n and total of the user; ``None`` if the arm has not met them.
         change: what a page adds.
 
     Returns:
-        The user's decisions, n and total, ``None`` where nothing is left; and the amounts of :class:`ArmSums`.
+        The user's decisions, n and total, ``None`` if nothing is left; and the amounts of :class:`ArmSums`.
     """
     decisions, n, total = before or (0, 0, 0.0)
     now = (max(decisions + change.decisions, 0), max(n + change.n, 0), total + change.total)

@@ -1,7 +1,7 @@
-"""What a person looks at: pages of the ledger, each asked for in bounded work, whatever the ledger's size.
+"""Queries of the console: pages of the ledger, each found with bounded work, whatever the ledger's size.
 
 Counts come from the hourly rollups, pages from indexes, and what would have to be counted row by row is counted up to
-``MAX_COUNTED`` and no further. Everything is read beside the writer, on connections and a thread of its own.
+``MAX_COUNTED`` and no further. Everything is read on connections and a thread of its own, beside the writer.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ class UserRow:
 
     Attributes:
         uid: the ledger's key of the user.
-        last_seen: when the newest event came, in seconds since the epoch; None where all of them have been trimmed.
+        last_seen: when the newest event came, in seconds since the epoch; None if all of them have been trimmed.
         decisions: how many are in the ledger, counted up to ``MAX_COUNTED``; so are ``rewards``.
     """
 
@@ -102,10 +102,10 @@ class DecisionRow:
     """A decision at a glance, with the reward that it got.
 
     Attributes:
-        reward: the value of the newest; None where none came.
-        applied: whether it taught, and was not taken back since; None where none came.
+        reward: the value of the newest; None if none came.
+        applied: whether it taught, and was not taken back since; None if none came.
         reason: why not.
-        judgement_id: of the newest turn about it; None where there is none.
+        judgement_id: of the newest turn about it; None if there is none.
     """
 
     seq: int
@@ -135,7 +135,7 @@ class DefinitionRow:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """The verdict that stands: its label, and the tier that gave it; None where it has none."""
+    """The verdict that stands: its label, and the tier that gave it; None if it has none."""
 
     label: str | None
     tier: str | None
@@ -202,7 +202,7 @@ class ConsoleSource(Protocol):
         """How many such turns there are of each taxonomy that has any."""
 
     async def close(self) -> None:
-        """Answer what was asked, and let go of the ledger."""
+        """Answer what was asked, and released the ledger."""
 
 
 class ConsoleQueries(ConsoleSource):
@@ -292,7 +292,7 @@ class ConsoleQueries(ConsoleSource):
         return await self._run_query(reviews.count_labelled_turns)
 
     async def close(self) -> None:
-        """Answer what was asked, and let go of the ledger."""
+        """Answer what was asked, and released the ledger."""
         await asyncio.to_thread(self._thread.shutdown)
         self._reader.close()
 

@@ -86,7 +86,7 @@ def find_decision(connection: sqlite3.Connection, registry: PolicyRegistry, deci
 
 
 def list_due(connection: sqlite3.Connection, registry: PolicyRegistry, ts: float, limit: int) -> list[DueDecision]:
-    """Decisions whose windows have ended by ``ts`` and await somebody, in the order of their ends.
+    """Decisions whose windows have ended by ``ts`` and are not closed yet, in the order of their ends.
 
     Each is as :func:`find_decision` has it. One that a turn holds is not among them.
     """
@@ -191,7 +191,7 @@ def _to_reward(row: tuple[Any, ...], registry: PolicyRegistry) -> Reward:
 def find_decision_times(
     connection: sqlite3.Connection, since: float | None = None, until: float | None = None
 ) -> tuple[float, float] | None:
-    """When the first and the last decision of a range of time were made; ``None`` where there is none."""
+    """When the first and the last decision of a range of time were made; ``None`` if there is none."""
     after = 0 if since is None else first_seq_at(since)
     before = LAST_SEQ if until is None else first_seq_at(until)
     found = [

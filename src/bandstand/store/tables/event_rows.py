@@ -63,7 +63,7 @@ class LineageLookup(NamedTuple):
 
 
 class SubjectInsert(NamedTuple):
-    """A row of ``subjects``: whom a decision was made for, where that is not whose model it is."""
+    """A row of ``subjects``: whom a decision was made for, if that is not whose model it is."""
 
     seq: int
     uid: int
@@ -94,7 +94,7 @@ class LinkedRewardInsert(NamedTuple):
 
     A legacy reward is linked to a decision that was made after the time ``since``, and that helps to find it, with a
     number above ``after``. Of a judge's reward that stands in for another, ``after`` is the number of that one, whose
-    decision it is linked to. It is the last field: whatever a statement uses of the others, it uses this one.
+    decision it is linked to. It is the last field, because every statement uses it, whichever others it uses.
     """
 
     seq: int

@@ -1,4 +1,4 @@
-"""Gains: what decisions earned beside what random and the caller's first candidate would have earned.
+"""Gains: what decisions earned compared with what random and the caller's first candidate would have earned.
 
 Each decision keeps the means q that its policy had *before* the reward r, so the doubly robust term of a target π,
 φ = Σ π(a) q(a) + π(A)/p (r − q(A)), is the target's value in expectation, whatever was learned from earlier decisions:
@@ -257,7 +257,7 @@ def add_changes(
     splits: SplitLog,
     list_parts: Callable[[int], Sequence[tuple[int, str]]],
 ) -> None:
-    """Add what came of decisions to a page.
+    """Add the results of decisions to a page.
 
     Args:
         page: whose.

@@ -1,4 +1,4 @@
-"""Generations in the ledger: what was written for a user, and what came of it once its tips were picked and rewarded.
+"""Generations in the ledger: what was written for a user, and what its tips earned once they were picked.
 
 The line is generation → tip → decision → reward. A decision belongs to the user's newest generation before it that
 holds the picked tip's id, a reward to its decision's (in the legacy form, to that of the decision it is linked to). The
@@ -47,9 +47,9 @@ class LoggedGeneration:
         seq: numbered when it began, which orders it among the user's events.
         ts: when it began, in seconds since the epoch.
         chosen: who chose the prompt.
-        propensity: the probability of that choice; None where the request made it.
+        propensity: the probability of that choice; None if the request made it.
         source: what wrote the tips, ``llm`` or ``template``.
-        requested: how many tips were asked for.
+        requested: how many tips were wanted.
         tips: their ids, no two alike.
         tries: calls made to the model.
         tasks_left_out: tasks that were not shown to it.
@@ -78,7 +78,7 @@ class TipOrigin:
     """Where a decision's pick came from.
 
     Attributes:
-        generation_id: None where retention has taken the generation.
+        generation_id: None if retention has taken the generation.
         model: what wrote it; None as well.
     """
 
@@ -89,7 +89,7 @@ class TipOrigin:
 
 @dataclass(frozen=True, slots=True)
 class PromptTotals:
-    """What one wording of a prompt came to since the ledger began.
+    """What one wording of a prompt earned since the ledger began.
 
     Attributes:
         generations: requests answered with it.

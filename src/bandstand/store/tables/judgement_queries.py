@@ -62,7 +62,7 @@ def find_newest_of_decision(
 
 
 def find_by_key(connection: sqlite3.Connection, registry: PolicyRegistry, scope: str, key: str) -> JudgedTurn | None:
-    """The judgement that was asked for with that Idempotency-Key."""
+    """The judgement that was requested with that Idempotency-Key."""
     query = f"{_SELECT_JUDGEMENT} j.seq = (SELECT reward_seq FROM idempotency WHERE scope = ? AND key = ?)"  # noqa: S608 (constants)
     row = connection.execute(query, (scope, key)).fetchone()
     return None if row is None else _to_judged_turn(row, registry)
@@ -165,7 +165,7 @@ def is_out_of_reach(connection: sqlite3.Connection, reward_seq: int) -> bool:
 
 
 def find_verdict(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
-    """The verdict that stands, as it was given, and with it what was last applied."""
+    """The current verdict, as it was given, with what was last applied to it."""
     for seq, _, _, document in _iter_verdicts(connection, judgement.seq):
         if seq == judgement.verdict_seq:
             return document
@@ -173,7 +173,7 @@ def find_verdict(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[
 
 
 def find_last_applied(connection: sqlite3.Connection, judgement: JudgedTurn) -> dict[str, Any] | None:
-    """What the verdict that stands was last held to."""
+    """What the gate last applied to the current verdict."""
     query = "SELECT applied FROM conclusions WHERE judgement = ? ORDER BY round DESC LIMIT 1"
     row = connection.execute(query, (judgement.seq,)).fetchone()
     return None if row is None or row[0] is None else json.loads(row[0])

@@ -23,7 +23,7 @@ class UnknownJudgementError(BandstandError):
 
 
 class JudgementExpiredError(BandstandError):
-    """What the judgement taught cannot be told from the rest any more, or its turn's words are gone."""
+    """What the judgement taught can no longer be separated from the rest, or its turn's words are gone."""
 
     code = "judgement-expired"
 
@@ -43,8 +43,8 @@ class JudgedTurn:
         decision_id: its id; ``None`` also where retention has taken the decision.
         features: the legacy form's raw context and features.
         taxonomy: whose labels it is judged by.
-        body_hash: of the request, to tell a retry from a contradiction.
-        texts: the turn; ``None`` where it was not asked for, or is past its days.
+        body_hash: a hash of the request, by which a retry is told from a contradiction.
+        texts: the turn; ``None`` if it was not requested, or is past its days.
         tries: how often it was handed to a judge.
         rounds: how often it was concluded.
         verdict_seq: the verdict that stands.
@@ -97,7 +97,7 @@ class Conclusion:
         cause: the judge's own verdict, a person's, or another look at the one that stands.
         client: name of the API key.
         verdict: as given; ``None`` leaves the one that stands.
-        applied: the map, threshold and calibration it was held to; ``None`` without a verdict.
+        applied: the rewards, threshold and calibration that were applied; ``None`` without a verdict.
         teach: the reward; ``None`` teaches nothing.
         state: how the judgement stands then, if ``teach`` is ``None``.
         reason: why it teaches nothing.

@@ -1,4 +1,4 @@
-"""Sums that tell whether the learning loop is sound, kept up in the commit of the events that they are of.
+"""Sums about the health of the learning loop, updated in the commit of their events.
 
 What a decision or a client's reward adds is worked out here, when it is submitted; the rewards of judges and persons
 are counted once their row is there (:mod:`bandstand.store.tables.reward_sums`).

@@ -1,6 +1,6 @@
 """Loops in the ledger of the default one: who made, changed or deleted which, and when; before and after.
 
-And the erasures that go over all loops, for as long as they do: each has a ledger of its own, and no commit is of two.
+And the erasures over all loops that are under way: each loop has a ledger of its own, and no commit covers two.
 """
 
 import json
@@ -24,12 +24,12 @@ class LoopChange:
 
     Attributes:
         name: of the loop.
-        before: its definition until then; ``None`` where there was none.
-        after: its definition since; ``None`` where it is gone.
+        before: its definition until then; ``None`` if there was none.
+        after: its definition since; ``None`` if it is gone.
         ts: seconds since the epoch.
         client: name of the API key; ``settings`` for the configuration file.
         seq: event number; 0 until it is logged.
-        place: of one that was made, what holds its state, where that is not named as the loop.
+        place: of one that was made, what holds its state, if that is not named as the loop.
         own: of the default loop, the fields that are since as ``after`` has them, whatever the settings say; ``None``
             for those that could be changed when nobody noted which.
     """
@@ -107,7 +107,7 @@ def build_note_row(seq: int, ts: float, user_id: str, client: str) -> MarkInsert
 
 
 def list_erasure_notes(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Users whose erasure over all loops has begun and not ended, and who asked for it."""
+    """Users whose erasure over all loops is under way, and the clients that asked for it."""
     query = "SELECT document, client FROM marks WHERE uid IS NULL AND kind = ? ORDER BY seq"
     return [(json.loads(document), client) for document, client in connection.execute(query, (_NOTE,))]
 

@@ -1,8 +1,8 @@
-"""What was picked lately, with what came of it: the rows that tables of items, sources and feature values are made of.
+"""What was picked lately, and what it earned: the rows from which tables of items, sources and feature values are made.
 
-Of the newest decisions alone, so that it is as much work in any ledger; and nothing is summed, so that nothing has to
-be taken out again. What a request said is kept in memory for as long as its decision is among these: a look parses
-only what is new since the last one.
+Only the newest decisions are read, so that the work is the same in any ledger; and no sums are kept, so that nothing
+has to be taken out again. What a request said is kept in memory for as long as its decision is among these: a look
+parses only what is new since the last one.
 """
 
 import sqlite3
@@ -46,7 +46,7 @@ class PickedCandidate(NamedTuple):
 
 
 class LoggedPick(NamedTuple):
-    """A decision and what came of it.
+    """A decision and its reward.
 
     Attributes:
         uid: the ledger's key of whom it was for.
@@ -117,7 +117,7 @@ class PickCache:
 
 
 def to_picked_candidate(candidate: Mapping[str, Any], offered: int) -> PickedCandidate:
-    """A candidate of a request that offered so many."""
+    """Read the picked candidate from its JSON; ``offered`` is how many candidates the request had."""
     features = tuple(_list_values("", candidate.get("features") or {}, _MAX_DEPTH))[:MAX_FEATURES]
     return PickedCandidate(candidate["id"], offered, candidate.get("source"), features)
 

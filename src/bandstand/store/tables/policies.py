@@ -58,7 +58,7 @@ class PolicyRegistry:
         shadow_marks: Iterable[Iterable[Any]],
         memory_changes: Iterable[MemoryChange],
     ) -> None:
-        """Take up what a ledger holds.
+        """Load what a ledger holds.
 
         Args:
             policies: id, name, hash, schema, schema's hash and definition; of a schema, the form that counts comes

@@ -1,4 +1,4 @@
-"""Reactions: what users did, as it was sent, beside the rewards that a table made of it."""
+"""Reactions: what users did, as it was sent, and the rewards that a table made of it."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class ReactionInsert(NamedTuple):
 
 
 class ReactionRemap(NamedTuple):
-    """A reaction that another table was applied to, and the reward that it has come to."""
+    """A reaction to which another table was applied, and its new reward."""
 
     before: int
     seq: int
@@ -43,7 +43,7 @@ class ReactionRemap(NamedTuple):
 
 
 class PartRevision(NamedTuple):
-    """What a part comes to now, and what its decision had taught after it."""
+    """The new reward of a part, and what its decision had taught after it."""
 
     seq: int
     value: float
@@ -56,7 +56,7 @@ class RevisedParts:
 
     Attributes:
         sums: over those that count.
-        remapped: event numbers of those that are worth something else.
+        remapped: event numbers of those with another reward.
         revisions: what is to be written of parts.
     """
 
@@ -111,11 +111,11 @@ class LoggedReaction:
     """A reaction in the ledger.
 
     Attributes:
-        seq: event number of the reward or the part that it came to.
+        seq: event number of the reward or the part that was made from it.
         decision_id: what it is for; ``None`` in the legacy form.
         decision_seq: event number of that; 0 for none.
         is_part: it is one part of what its decision is taught.
-        value: what it came to.
+        value: its reward.
         fate: what has become of that.
     """
 
@@ -162,7 +162,7 @@ def build_replacement(
     Args:
         decision: with the policy that made it.
         standing: its reward until now, which came from the same client with the same body.
-        value: what that comes to now.
+        value: its new reward.
         ts: seconds since the epoch.
         seq: the event's number.
         x: the features that the policy learns from, where they are known.
@@ -243,7 +243,7 @@ def add_up(parts: list[LoggedPart]) -> PartSums:
 
 
 def revise_parts(parts: Sequence[LoggedPart], settings: RewardSettings) -> RevisedParts:
-    """What the parts of a decision, in order, come to under the table of some settings."""
+    """The rewards of the parts of a decision, in order, under the table of some settings."""
     sums, remapped, revisions = PartSums(), list[int](), list[PartRevision]()
     for part in parts:
         if not part.counts:

@@ -1,6 +1,6 @@
 """Turns as people review them: with their words and the verdict that stands; and what people have said of them so far.
 
-A page is looked for among a bounded number of turns, whatever the ledger's size, and says where to look on.
+A page searches a bounded number of turns, whatever the ledger's size, and says where to continue.
 """
 
 import json
@@ -74,7 +74,7 @@ class ReviewedTurn:
 
     Attributes:
         reward: what it gave; None for nothing.
-        verdict: what stands, as its document says; None where it is unscored.
+        verdict: what stands, as its document says; None if it is unscored.
         rationale: of that; empty once its words are gone.
         judged_label: what the judge said, where a person's verdict stands now.
         texts: the words; None once they are past their days.
@@ -98,14 +98,14 @@ class ReviewedTurn:
 
 @dataclass(frozen=True, slots=True)
 class ReviewPage:
-    """Turns, newest first, and the cursor of the next page: None where there is no further turn to look at."""
+    """Turns, newest first, and the cursor of the next page: None if there is no further turn to look at."""
 
     turns: list[ReviewedTurn]
     next: int | None
 
 
 class LabelPair(NamedTuple):
-    """What a person said of a turn, and what the judge had said; None where that had no verdict."""
+    """What a person said of a turn, and what the judge had said; None if that had no verdict."""
 
     taxonomy: str
     person: str

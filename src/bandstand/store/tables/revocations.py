@@ -2,7 +2,7 @@
 
 What a reward added is known from its row and its decision, so it is subtracted as the event commits: of a policy that
 forgets, with the weight that the reward still has. A rebuild passes it over where it stands in the order of events.
-Where the difference would lack digits, or there is much to subtract, the user's state is read from the ledger again.
+If the difference would lack digits, or there is much to subtract, the user's state is read from the ledger again.
 """
 
 import sqlite3
@@ -79,7 +79,7 @@ class RevocableReward:
     shadow_updates: Updates = ()
 
     def build_rows(self, seq: int, *, cause: str, client: str, ts: float) -> list[tuple[str, Row]]:
-        """What the ledger is told when event ``seq`` takes it back."""
+        """The rows to write when event ``seq`` takes it back."""
         return [
             (INSERT_REVOCATION, RevocationInsert(seq, self.uid, self.seq, cause, client, ts)),
             (SUBTRACT_REWARD, RewardSubtraction(int(self.ts // 3600), self.policy_id, self.value)),

@@ -1,7 +1,7 @@
 """What a reward adds to sums of others: statements that follow its row in the same commit.
 
-Each looks the reward up by its number, for the ledger may know better than memory what it is linked to. Where a
-deployment has neither prompts nor shadows there is nothing to add to, and nothing is asked.
+Each looks the reward up by its number, for the ledger may know better than memory what it is linked to. If a deployment
+has neither prompts nor shadows, there is nothing to add to, and nothing is queried.
 """
 
 from bandstand.store.records import Reward

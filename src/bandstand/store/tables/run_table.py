@@ -1,9 +1,9 @@
-"""Runs that are played beside a service, in a file of their own in the state directory.
+"""Background runs, in a file of their own in the state directory.
 
 The file has no owner: a service, its children and command lines write to it side by side, each in short transactions.
-A run belongs to whoever holds its *claim*; a write under a claim that is gone is refused, which is how a run is
-cancelled, deleted or taken over while it is being played. A claim whose holder has not written for ``STALE_SECONDS`` is
-a dead process's.
+A run belongs to the process that holds its *claim*; a write under a claim that is gone is refused, which is how a run
+is cancelled, deleted or taken over while it is being played. A claim whose holder has not written for ``STALE_SECONDS``
+is a dead process's.
 """
 
 import secrets
@@ -32,7 +32,7 @@ _RUN_COLUMNS = "id, state, origin, client, created, started, ended, heartbeat, p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run as its row tells; ``plan`` and ``summary`` are JSON texts."""
+    """A run, read from its row; ``plan`` and ``summary`` are JSON texts."""
 
     id: int
     state: RunState
@@ -64,7 +64,7 @@ class RunProgress:
     Attributes:
         done: steps so far.
         total: steps in all; None leaves it as it is.
-        summary: JSON of what came out so far; None where nothing did yet.
+        summary: JSON of what came out so far; None if nothing did yet.
         state: any but ``running`` ends the run and gives the claim back.
         error: why it failed.
     """
@@ -139,7 +139,7 @@ class RunTable:
             return [run for (run,) in connection.execute(query)]
 
     def claim(self, run: int, *, now: float, only_queued: bool = False) -> RunClaim | None:
-        """Take a run to play it; None where somebody plays it, or where it is not there to be played.
+        """Take a run to play it; None if another process plays it, or if it does not wait to be played.
 
         Args:
             run: its number.
@@ -165,7 +165,7 @@ class RunTable:
             return claim if connection.execute(query, values).rowcount else None
 
     def cancel(self, run: int, now: float) -> bool:
-        """End a run that waits or is played; whoever plays it notices at their next write.
+        """End a run that waits or is played; the process that plays it notices at its next write.
 
         Returns:
             Whether there was something to end.
@@ -177,7 +177,7 @@ class RunTable:
         return self._end_runs("interrupted", now, "origin = 'service'")
 
     def fail(self, run: int, error: str, now: float) -> bool:
-        """Mark a run as failed whose process has ended without a word; one that has ended itself stays as it is."""
+        """Mark a run as failed if its process has died without an outcome; a run that has ended stays as it is."""
         return self._end_runs("failed", now, "id = :id", error, id=run)
 
     def delete(self, run: int) -> bool:

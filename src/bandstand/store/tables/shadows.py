@@ -1,4 +1,4 @@
-"""Shadows: what other policies would have done with a decision, and the sums of what that came to."""
+"""Shadows: what other policies would have done with a decision, and the sums of what that would have earned."""
 
 import json
 import sqlite3

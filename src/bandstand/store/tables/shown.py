@@ -1,7 +1,7 @@
 """What was shown: decisions found by the words, the candidate or the user, newest first.
 
-A page is looked for among a bounded number of decisions, whatever the ledger's size, and says where to look on. Nothing
-is indexed: whoever is erased, and what retention took, is not found because it is not there.
+A page searches a bounded number of decisions, whatever the ledger's size, and says where to continue. Nothing is
+indexed: erased users, and what retention deleted, are not found because they are not there.
 """
 
 import sqlite3
@@ -60,7 +60,7 @@ class DecisionSearch:
     Attributes:
         words: all of them stand in one candidate's content, in any order and case, as whole words or parts of them.
         candidate_id: the candidate's id.
-        among: of which candidates these are asked.
+        among: the candidates to which these conditions apply.
         user_id: whom it was for.
         since: number of the first event that counts.
         until: number of the first that does not.
@@ -95,8 +95,8 @@ class FoundDecision:
         shown: the picked candidate.
         matches: the candidates that fit, the first ten of them.
         held: it was held back and never shown.
-        reward: the value of the newest reward; ``None`` where none came.
-        applied: whether it taught, and was not taken back since; ``None`` where none came.
+        reward: the value of the newest reward; ``None`` if none came.
+        applied: whether it taught, and was not taken back since; ``None`` if none came.
         reason: why not.
     """
 
@@ -120,7 +120,7 @@ class DecisionPage:
     """Decisions that fit, newest first.
 
     Attributes:
-        next: where to look on; ``None`` where there is no further decision to look at.
+        next: where to continue; ``None`` if there is no further decision to look at.
         searched: how many were looked at.
         reached: number of the oldest of them; ``None`` for none.
     """
@@ -132,7 +132,7 @@ class DecisionPage:
 
 
 def split_words(text: str) -> list[str]:
-    """Words to look for, as they are compared: in one form of each character, and without case."""
+    """Split a text into words, in the form that is compared: one form of each character, and without case."""
     return _fold(text).split()
 
 
@@ -148,7 +148,7 @@ def search_decisions(
     Args:
         connection: to the ledger.
         wanted: which.
-        before: number of the event before which to look.
+        before: number of the event before which to search.
         limit: how many.
         scanned: how many decisions are looked at.
     """
@@ -216,7 +216,7 @@ class DecisionMatcher:
         self._plain_id = b"" if needed is None or _ESCAPED & set(needed) else needed.encode()
 
     def find(self, tip_id: str, pick: int, stored: bytes) -> MatchedCandidates | None:
-        """What fits of a decision's request, as it is stored; ``None`` where nothing does."""
+        """The matching candidates of a decision's stored request; ``None`` if there are none."""
         if self._candidate_id is not None and self._only_picked and tip_id != self._candidate_id:
             return None
         body = unpack_body(stored)

@@ -44,7 +44,7 @@ class LoggedSplit:
     assign: Split | HoldoutSplit
 
     def find_arm(self, user_id: str, policy: str) -> str | None:
-        """The arm in which the user is; ``None`` where the decision was another policy's, which the request named."""
+        """The arm in which the user is; ``None`` if the decision was another policy's, which the request named."""
         if isinstance(self.assign, HoldoutSplit):
             is_control = self.assign.is_control(user_id)
             if (policy == self.assign.holdout.policy) != is_control:

@@ -78,7 +78,7 @@ class SelectedRewards:
         forgotten: of users who were reset or imported since: the sums are without them.
         never_taught: which never taught.
         out_of_reach: users whose earlier events are in a baseline, where single rewards cannot be told apart.
-        out_of_reach_until: the time of the newest of those baselines; ``None`` where there is none.
+        out_of_reach_until: the time of the newest of those baselines; ``None`` if there is none.
     """
 
     revocable: Sequence[int] = ()
@@ -98,7 +98,7 @@ class UndoRecord:
     Attributes:
         seq: its event number.
         ts: seconds since the epoch.
-        client: name of the API key that asked.
+        client: name of the API key of the caller.
         selection: what was meant, by name.
         rewards: how many were taken back.
         users: of how many users.

@@ -48,8 +48,8 @@ def build_shadow_updates(
 ) -> Updates:
     """The policies in the shadow that the reward ``seq`` of the policy ``ref`` taught too.
 
-    A request was held to the fields that were configured when it came. One in the shadow that cannot read what it finds
-    there learns nothing from it, nor does an open one that cannot tell the context from the candidate.
+    A request was checked against the fields that were configured when it came. A shadow policy that cannot read what it
+    finds there learns nothing from it, nor does one with open features that cannot tell the context from the candidate.
     """
     shadows = registry.find_shadows(ref, seq)
     if features is not None:

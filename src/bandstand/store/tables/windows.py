@@ -50,7 +50,7 @@ class PartInsert(NamedTuple):
 
 
 class WindowUpdate(NamedTuple):
-    """Whether somebody is still to look at a window at its end."""
+    """Whether a window is still to be closed at its end."""
 
     decision: int
     awaits: bool
@@ -116,7 +116,7 @@ class MetricSums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: the decision counts as shown.
@@ -152,7 +152,7 @@ def takes_time(reward: Reward, decision: Decision) -> bool:
 
 
 def is_final(standing: Reward, settings: RewardSettings | None) -> bool:
-    """Whether what stands for a decision is all that it takes: a judged turn, or where a decision is rewarded once."""
+    """Whether a decision accepts no further reward: after a judged turn, or if decisions are rewarded once."""
     is_once = settings is None or settings.aggregation == "once"
     return standing.source not in {"client", "default"} or (
         is_once and standing.source == "client" and not is_only_kept(standing)
@@ -185,7 +185,7 @@ def is_too_late(decision: Decision, ts: float) -> bool:
 
 
 def find_reason(decision: Decision, ts: float, *, reset_seq: int, is_revisable: bool) -> str | None:
-    """Why a part that comes at ``ts`` does not count, or not yet; ``None`` where it does.
+    """Why a part that comes at ``ts`` does not count, or not yet; ``None`` if it does.
 
     Args:
         decision: whose part it is, with nothing on its way.
@@ -212,7 +212,7 @@ def _is_kept_part(reward: Reward) -> bool:
 
 
 def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: int, teaches: bool) -> Reward:
-    """What silence teaches of a decision whose window ends at ``ts``; where nothing is taught, it is kept."""
+    """What silence teaches of a decision whose window ends at ``ts``; if nothing is taught, it is kept."""
     reason = RESET if decision.seq <= reset_seq else None if teaches else LOGGING_ONLY
     return Reward(
         user_id=decision.user_id,
@@ -232,7 +232,7 @@ def build_silence(decision: Decision, fallback: float, ts: float, *, reset_seq: 
 
 
 def build_kept(decision: Decision, value: float, client: str, ts: float, *, teaches: bool) -> Reward:
-    """What an activation at ``ts`` teaches of what was kept for a decision; where nothing is taught, it stays kept."""
+    """What an activation at ``ts`` teaches of what was kept for a decision; if nothing is taught, it stays kept."""
     kept = decision.reward
     return Reward(
         user_id=decision.user_id,
@@ -253,7 +253,7 @@ def build_kept(decision: Decision, value: float, client: str, ts: float, *, teac
 def take_part(decision: Decision, reward: Reward, reason: str | None) -> bool:
     """Let a part join those of its decision, unless ``reason`` says why not; returns whether something is taught by it.
 
-    What the reward comes to is noted in it; what the decision has taught so far is not touched.
+    The reward's value is set in it; what the decision has taught so far is not touched.
     """
     if reward.reason == LOGGING_ONLY:  # whoever sends it knows what the store does not
         reason = reason or LOGGING_ONLY

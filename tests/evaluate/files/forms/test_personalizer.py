@@ -78,8 +78,8 @@ def test_a_deferred_event_counts_if_it_was_rewarded(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"ranking": []}, "ranking: the answer to the rank call is missing"),
-        ({"ranking": [{"id": "cake", "probability": 1}]}, "ranking.0: is none of the actions"),
-        ({"rewardActionId": "cake"}, "rewardActionId: is none of the actions"),
+        ({"ranking": [{"id": "cake", "probability": 1}]}, "ranking.0: is not one of the actions"),
+        ({"rewardActionId": "cake"}, "rewardActionId: is not one of the actions"),
         ({"rewardActionId": "soup"}, "ranking: the picked action's probability is not in (0, 1]"),
         ({"ranking": [{"id": "ice", "probability": 0.8}]}, "propensities do not sum to 1, but to 0.8"),
         ({"actions": []}, "actions: there are none"),

@@ -15,7 +15,7 @@ from bandstand_client.reading import Answer
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Answer):
-    """Policies on the log; `plan` is what was asked.
+    """An evaluation of policies on the log; `plan` is the request.
 
     Attributes:
         client: the key that asked for it; `-` is the command line.

@@ -14,7 +14,7 @@ from bandstand_client.reading import Answer
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Answer):
-    """An estimate of the mean reward, and its normal interval of 95 %; null where there are too few rewards.
+    """An estimate of the mean reward, and its normal interval of 95 %; null if there are too few rewards.
 
     Example:
         >>> client.deployment_stats().shadows is None
@@ -29,7 +29,7 @@ class Estimate(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class GainOverTarget(Answer):
-    """What is earned beside what a target would have earned, a decision.
+    """What is earned compared with what a target would have earned, for each decision.
 
     Attributes:
         value: the target's mean reward, doubly robust with the logged means.
@@ -131,7 +131,7 @@ class GainReport(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult(Answer):
-    """What came of one arm's users.
+    """The result of one arm's users.
 
     Attributes:
         users: with a decision.
@@ -195,7 +195,7 @@ class ArmsReadout(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Holdout(Answer):
-    """Users who are kept from the bandit, beside the others.
+    """Users who are served without the bandit, compared with the others.
 
     Attributes:
         share: of the users, as configured.

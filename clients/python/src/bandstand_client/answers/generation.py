@@ -185,7 +185,7 @@ class PromptText(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptVersionStats(Answer):
-    """What one wording of a version came to.
+    """What one wording of a version earned.
 
     Attributes:
         version: `template` for tips made without a prompt.
@@ -218,7 +218,7 @@ class PromptVersionStats(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptStats(Answer):
-    """What each version came to, those in service first.
+    """What each version earned, those in service first.
 
     Example:
         >>> client.prompt_stats().default == client.prompts().default

@@ -93,7 +93,7 @@ class PassedOver(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfReach(Answer):
-    """What may fit and cannot be told apart any more: it is in the state that retention kept in place of events.
+    """What may match and can no longer be told apart: it is in the state that retention kept in place of events.
 
     Attributes:
         until: the newest moment for which that is so.

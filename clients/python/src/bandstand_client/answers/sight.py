@@ -239,7 +239,7 @@ class ShadowPick(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt(Answer):
-    """Everything a decision was made of: enough to make the same pick again.
+    """Everything a decision was made from: enough to compute the same pick again.
 
     Attributes:
         client: name of the API key that asked.
@@ -284,7 +284,7 @@ class Receipt(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Activation(Answer):
-    """What came of an activation.
+    """The result of an activation.
 
     Attributes:
         activated: whether the decision counts as shown.

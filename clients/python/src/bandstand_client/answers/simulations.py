@@ -75,7 +75,7 @@ class SimulationList(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationResult(Answer):
-    """A run with what it has come to so far: by policy, over all decisions and by decision, by persona, by judge.
+    """A run with its results so far: by policy, over all decisions and by decision, by persona, by judge.
 
     Attributes:
         client: the key that asked for it; `-` is the command line.

@@ -75,7 +75,7 @@ class Experiment(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowPolicy(Answer):
-    """A policy in the shadow beside what was served, on the same decisions.
+    """A shadow policy compared with what was served, on the same decisions.
 
     Attributes:
         hash: the definition that the numbers are of.

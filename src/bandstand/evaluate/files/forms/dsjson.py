@@ -43,7 +43,7 @@ class DsjsonForm:
         return any(name in names for name in (*_COST, *_PROBABILITY)) or {"c", "a", "p"} <= set(names)
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Every record stands for itself."""
+        """Every record is independent of the others."""
 
     def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision | LateReward]:
         """Read a decision with its cost; an event without a decision gives nothing.
@@ -119,7 +119,7 @@ def _read_pick(record: Mapping[str, Any], ranked: Sequence[int], count: int) -> 
         raise EvaluationError(f"{' and '.join(picks)} name different actions")
     pick = next(iter(picks.values()))
     if pick >= count:
-        raise EvaluationError("the pick is none of the actions")
+        raise EvaluationError("the pick is not one of the actions")
     return pick
 
 

@@ -29,7 +29,7 @@ class RecordedDecision:
         propensity: probability with which it was picked, in (0, 1].
         context: raw values by field.
         propensities: of all candidates, in their order; empty where the log does not say.
-        reward: what came of it in the end; None where nothing did.
+        reward: its reward in the end; None if nothing did.
         policy: who decided.
         ts: when, in seconds since the epoch.
         rewarded_later: what its reward calls it, where that stands further on in the log; it teaches only there.
@@ -54,7 +54,7 @@ class LateReward:
     Attributes:
         event_id: of the decision.
         value: the reward.
-        ts: when it came, in seconds since the epoch; None where the log does not say.
+        ts: when it came, in seconds since the epoch; None if the log does not say.
     """
 
     event_id: str
@@ -70,10 +70,10 @@ class DecisionForm(Protocol):
 
     @classmethod
     def recognises(cls, names: Collection[str]) -> bool:
-        """Tell whether a log whose first record has these keys is of this form."""
+        """Return whether a log whose first record has these keys is of this form."""
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Read the whole log once before it is parsed, where one record cannot be read without the others."""
+        """Read the whole log once before it is parsed, if a record cannot be read without the others."""
 
     def parse(self, record: Mapping[str, Any]) -> Iterable[RecordedDecision | LateReward]:
         """Read one record; what it says nothing of a decision in gives nothing.
@@ -111,7 +111,7 @@ def read_index(record: Mapping[str, Any], name: str) -> int:
 
 
 def parse_timestamp(value: object, name: str = "ts") -> float:
-    """Read a time as seconds or milliseconds since the epoch, by its size, or as ISO 8601; 0 where there is none.
+    """Read a time as seconds or milliseconds since the epoch, by its size, or as ISO 8601; 0 if there is none.
 
     Raises:
         EvaluationError: it is none of these, before 1970 or after 2200.

@@ -86,11 +86,11 @@ def _to_decision(merged: Mapping[str, Any]) -> RecordedDecision:
     propensities = [0.0] * len(ids)
     for number, each in enumerate(ranking):
         if not isinstance(each, Mapping) or each.get("id") not in ids:
-            raise EvaluationError(f"ranking.{number}: is none of the actions")
+            raise EvaluationError(f"ranking.{number}: is not one of the actions")
         propensities[ids.index(each["id"])] = read_number(each, "probability")
     picked = merged.get("rewardActionId", ranking[0]["id"])
     if picked not in ids:
-        raise EvaluationError("rewardActionId: is none of the actions")
+        raise EvaluationError("rewardActionId: is not one of the actions")
     pick = ids.index(picked)
     if not 0 < propensities[pick] <= 1:
         raise EvaluationError("ranking: the picked action's probability is not in (0, 1]")

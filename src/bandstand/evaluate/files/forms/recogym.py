@@ -34,7 +34,7 @@ class RecogymForm:
         return set(names) >= _COLUMNS
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Count the products: as many as ``ps-a`` tells, else as the highest number that occurs."""
+        """Count the products: the length of ``ps-a``, else the highest number that occurs."""
         for record in records:
             listed = _read_list(record.get("ps-a"))
             if listed:

@@ -1,4 +1,4 @@
-"""Our own form: what was offered, what was picked how likely, what came of it.
+"""Our own form: what was offered, what was picked with which probability, and the reward.
 
 Each record is a score request (``user_id``, ``context``, ``candidates`` with their ``features``) and besides it
 ``tip_id`` (the id of the picked candidate) or ``action`` (its index, or its id), ``propensity``, ``reward`` (null or
@@ -45,7 +45,7 @@ class _DecisionLine(BaseModel):
         if (self.tip_id is None) == (self.action is None):
             raise ValueError("give one of tip_id and action")
         if self.pick not in range(count):
-            raise ValueError("the pick is none of the candidates")
+            raise ValueError("the pick is not one of the candidates")
         if self.propensities is not None and len(self.propensities) != count:
             raise ValueError(f"there are {len(self.propensities)} propensities and {count} candidates")
         return self
@@ -60,7 +60,7 @@ class _DecisionLine(BaseModel):
 
 
 class ScoreRequestForm:
-    """Score requests with what was picked, and what came of it."""
+    """Score requests with their picks and rewards."""
 
     name: ClassVar = "decisions"
 
@@ -70,7 +70,7 @@ class ScoreRequestForm:
         return "candidates" in names
 
     def survey(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Every record stands for itself."""
+        """Every record is independent of the others."""
 
     def parse(self, record: Mapping[str, Any]) -> Iterator[RecordedDecision]:
         """Read a decision with its reward.
