@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from copy import copy
 from dataclasses import dataclass, replace
@@ -230,17 +230,17 @@ class RunningLoop:
             await self._reopen_state()
         except BaseException:
             self._adopt(former)
-            await self._take_up_former()
+            await self._reopen_former()
             raise
         return former
 
-    async def _take_up_former(self) -> None:
+    async def _reopen_former(self) -> None:
         """Take the state up as it was, again and again while its disk or its database is away; requests wait."""
         for _ in range(_TRIES):
             with suppress(BandstandError):
-                return await self._take_up_state()
+                return await self._reopen_state()
             await asyncio.sleep(_PAUSE_S)
-        return await self._take_up_state()
+        return await self._reopen_state()
 
     def _adopt(self, form: _Form) -> None:
         """Have another form, while the state is released."""
@@ -396,10 +396,3 @@ def _build_population(engine: Engine, catalogue: Catalogue, refresh_rewards: int
     if engine.prior_ledger is None:
         return PopulationPriorRefresher(catalogue, engine.store, engine.prior_files, refresh_rewards=refresh_rewards)
     return SharedPriorRefresher(catalogue, engine.store, engine.prior_ledger, refresh_rewards=refresh_rewards)
-
-
-async def cancel_task(task: asyncio.Task[None]) -> None:
-    """End a task that nobody waits for."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
