@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from bandstand.bandit.policies import LinUCB
+from bandstand.config.catalogue import load_catalogue
+from bandstand.config.settings import Settings
 from bandstand.service.attention import (
     AttentionList,
     find_judge_items,
     find_loop_items,
     find_pick_items,
+    find_reward_items,
     find_store_items,
     load_items,
 )
@@ -58,6 +62,30 @@ def test_it_is_said_where_all_get_the_same(days: tuple[tuple[int, int, int], ...
     assert [each.since for each in found] == ([] if since is None else [since])
     assert find_pick_items(build_picks(*days, offered=1)) == [], "there was no choice"
     assert all("same" not in each.message for each in found), "/health is open: no candidate is named there"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "name", "said"),
+    [
+        ([0.0, 0.01] * 100, "linucb-v2", "the largest of the 200 newest rewards is 0.01; linucb-v2 takes"),
+        ([0.5, -40.0] * 100, "linucb-v2", "the largest of the 200 newest rewards is 40; linucb-v2 takes"),
+        ([0.0, 0.01] * 100, "squarecb-v1", "squarecb-v1 takes rewards to be of the size of 1"),
+        ([0.0, 0.01] * 100, "found-out", None),
+        ([0.0, 0.01] * 99, "linucb-v2", None),
+        ([0.01] * 199 + [-0.5], "linucb-v2", None),
+        ([0.0] * 200, "linucb-v2", None),
+    ],
+    ids=["small", "large", "without a learned prior", "a policy that learns it", "too few", "one as usual", "none"],
+)
+def test_rewards_of_a_size_that_the_prior_does_not_expect_are_said(
+    rewards: list[float], name: str, said: str | None
+) -> None:
+    shipped = load_catalogue(Settings())
+    policies = {**shipped.policies, "found-out": LinUCB("found-out", shipped.schemas["tips-v2"], {})}
+    picks = [LoggedPick(0, 0, 0.0, reward, PickedCandidate("tip", 3, None, ())) for reward in [*rewards, None]]
+    found = find_reward_items(picks, policies[name])
+    assert [item.code for item in found] == ([] if said is None else ["rewards-scale"])
+    assert all(said in item.message for item in found if said)
 
 
 def test_a_check_that_failed_is_said_with_its_numbers_and_its_first_day() -> None:

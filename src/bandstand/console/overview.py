@@ -75,6 +75,7 @@ _HELP = {
     "loop-draws": ("#loop", "The loop's numbers"),
     "loop-closed": ("/loops", "The loops"),
     "picks-collapsed": ("/shown", "What gets picked, by feature"),
+    "rewards-scale": ("/shown", "The newest decisions and their rewards"),
     "rewards-missing": ("/shown", "The newest decisions and their rewards"),
     "judge-budget": ("/judge", "The judge's budget"),
     "judge-unscored": ("/judge?status=unscored", "The turns without a verdict"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from bandstand.bandit.policies import Policy
 from bandstand.errors import StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.gain import format_day
@@ -24,6 +25,13 @@ MIN_DECISIONS = 100
 
 MIN_CHOICES = 200
 """Fewer picks say nothing of whether all get the same."""
+
+MIN_REWARDS = 200
+"""Fewer say nothing of how large rewards are."""
+
+_SMALLEST = 0.1
+_LARGEST = 10.0
+"""A policy that takes rewards to be of the size of 1 learns little from smaller ones, and too fast from larger ones."""
 
 _COLLAPSED = 0.99
 _DAYS = 14
@@ -114,6 +122,7 @@ async def load_items(
         if picks is None and sight is not None:
             picks = await sight.list_picks()
         found += find_pick_items(picks or ())
+        found += find_reward_items(picks or (), deployment.catalogue.policies[deployment.active_policy])
         if deployment.judge_worker is not None:
             found += find_judge_items(await load_coverage(deployment.judge_worker))
     return found
@@ -219,6 +228,30 @@ def find_pick_items(picks: Sequence[LoggedPick]) -> list[AttentionItem]:
             since=since,
             advice="if people differ, see under /console/shown and in /stats which features the policy reads: a larger"
             " floor, or a launch of another policy, says whether others would do better",
+        )
+    ]
+
+
+def find_reward_items(picks: Sequence[LoggedPick], policy: Policy) -> list[AttentionItem]:
+    """Whether rewards are of another size than the policy's prior takes them to be.
+
+    Args:
+        picks: newest first.
+        policy: that serves. Under ``prior = "auto"`` it finds the size out, and nothing is said.
+    """
+    rewards = [abs(each.reward) for each in picks if each.reward is not None]
+    largest = max(rewards, default=0.0)
+    if policy.prior_kind in {None, "auto"} or len(rewards) < MIN_REWARDS or not largest:
+        return []
+    if _SMALLEST <= largest <= _LARGEST:
+        return []
+    return [
+        AttentionItem(
+            code="rewards-scale",
+            message=f"the largest of the {len(rewards):,} newest rewards is {largest:.2g}; {policy.name} takes rewards"
+            " to be of the size of 1",
+            since=None,
+            advice=f"define {policy.name} again without a prior (BANDSTAND_CONFIG), and it learns their size",
         )
     ]
 
