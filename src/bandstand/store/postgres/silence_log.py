@@ -26,11 +26,11 @@ from bandstand.store.records import Reward
 from bandstand.store.tables.updates import build_updates
 from bandstand.store.tables.windows import WINDOW_CLIENT, ClosedWindows
 
-_MIN_GROUP = 16
-_BUDGET_S = 0.004
+_MIN_GROUP = 8
+_BUDGET_S = 0.002
 """What one statement may keep the database's processor for, which decisions wait for too; the next group follows it."""
-_REST = 1.0
-_FOLDS = 4
+_REST = 2.0
+_FOLDS = 2
 """Between two moments at which the loop is left to others."""
 _SWEEP_S = 10.0
 """How long what was passed over is not looked at again: windows that turns hold open, and others that end earlier."""

@@ -7,7 +7,7 @@ from bandstand.store.postgres.decision_statements import (
 )
 from bandstand.store.tables.windows import LATE, LOGGING_ONLY, RESET, WINDOW_CLIENT
 
-MAX_GROUP = 64
+MAX_GROUP = 32
 """Windows that are closed in one transaction at most."""
 
 FIND_DUE = f"""SELECT due, decision, uid FROM (
