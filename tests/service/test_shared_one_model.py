@@ -1,14 +1,16 @@
 """One model for everybody over PostgreSQL: several processes teach it, and whoever is erased was never there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import pytest
 
-from bandstand.bandit.loop_definition import EVERYBODY
+from bandstand.bandit.loop_definition import EVERYBODY, LoopDefinition
 from bandstand.bandit.profile import Profile
+from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import UnknownDecisionError
 from bandstand.service import users
 from bandstand.service.history import load_history, load_receipt
@@ -24,7 +26,14 @@ from tests.store.given import CATALOGUE, DAY
 from tests.store.postgres.shared import keep_sessions, run_law_server
 
 OPTIONS = SharedStoreOptions(has_one_model=True, retention_days=90.0, settle_seconds=0.0, may_lead=False)
-Open = Callable[[str], Awaitable[Service]]
+
+
+class Open(Protocol):
+    """Starts a process over a schema of that name."""
+
+    async def __call__(self, name: str, definition: LoopDefinition = ONE_MODEL) -> Service: ...
+
+
 SEQS_OF_ANNA = "SELECT s.seq FROM subjects AS s JOIN users AS u ON u.uid = s.uid WHERE u.user_id = 'anna'"
 
 
@@ -40,11 +49,11 @@ async def open_service(url: str) -> AsyncIterator[Open]:
     opened: list[Service] = []
     async with keep_sessions():
 
-        async def start(name: str) -> Service:
+        async def start(name: str, definition: LoopDefinition = ONE_MODEL) -> Service:
             address = LedgerAddress.parse(url.replace("schema=bandstand", f"schema={name}"))
             service = Service(
                 lambda clock: SharedStore(address, CATALOGUE, options=OPTIONS, clock=clock),
-                definition=ONE_MODEL,
+                definition=definition,
                 shadow_policies=("thompson-v1",),
             )
             await service.deployment.store.open()
@@ -161,6 +170,24 @@ async def test_who_is_erased_by_one_was_never_there_for_any(open_service: Open, 
     require_equal(await load_from_the_beginning(one), expected)
     await one.reopen()
     require_equal(await load_model(one), expected)
+
+
+async def test_silence_teaches_the_one_model_and_goes_with_whom_it_was_of(open_service: Open) -> None:
+    definition = replace(ONE_MODEL, rewards=RewardSettings(window=60.0, default_reward=-0.5))
+    one, other = await open_service("silent", definition), await open_service("silent", definition)
+    for number in (5, 10):  # those that nothing is said of
+        for user in ("anna", "berta"):
+            await teach(one, user, number)
+    one.clock.now += 61
+    other.clock.now = one.clock.now
+    closed = await get_store(other).close_windows()
+    assert (closed.looked_at, len(closed.taught)) == (4, 4)
+    for service in (one, other):
+        assert (await load_model(service)).policies["linucb-v2", "tips-v2"].reward_count == 4
+    await users.erase(one.deployment, "anna", "ops")
+    for service in (one, other):
+        assert (await load_model(service)).policies["linucb-v2", "tips-v2"].reward_count == 2
+    require_equal(await load_from_the_beginning(one), await load_model(other))
 
 
 @pytest.mark.slow
