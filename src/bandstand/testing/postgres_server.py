@@ -30,10 +30,18 @@ class PostgresServer:
         folder: an empty one that its user may write to.
         settings: of ``postgresql.conf``.
         primary: whose standby it is to be, by the name ``standby``; that must run.
+        network: the network namespace that it is in, where its addresses are; the caller's if left out.
+        source: the address at which the primary is reached; its socket if left out.
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, str] | None = None, primary: "PostgresServer | None" = None
+        self,
+        folder: Path,
+        settings: dict[str, str] | None = None,
+        primary: "PostgresServer | None" = None,
+        *,
+        network: str | None = None,
+        source: str | None = None,
     ) -> None:
         self.folder = folder
         programs = find_programs()
@@ -41,6 +49,7 @@ class PostgresServer:
             raise FileNotFoundError("PostgreSQL is not installed: make databases")
         self._programs = programs
         self._data = folder / "data"
+        self._network = network
         self._user = None if os.geteuid() else next(name for name in _USERS if _has_user(name))
         self._settings = {
             "listen_addresses": "",
@@ -53,10 +62,13 @@ class PostgresServer:
         if self._user is not None:
             shutil.chown(folder, self._user)
         if primary is not None:
-            source = f"host={primary.folder} user=bandstand application_name=standby"
-            self._run("pg_basebackup", "-d", source, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast")
+            conninfo = f"host={source or primary.folder} dbname=postgres user=bandstand application_name=standby"
+            self._run("pg_basebackup", "-d", conninfo, "-D", str(self._data), "-R", "-X", "stream", "-c", "fast")
             return
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", "bandstand", "-N", "--locale=C", "-E", "UTF8")
+        if network is not None:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all,replication all samenet trust\n")
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
@@ -98,10 +110,10 @@ class PostgresServer:
         return f"postgresql://bandstand@/postgres?host={quote(str(self.folder), safe='')}&schema={schema}"
 
     def _run(self, program: str, *arguments: str) -> None:
-        prefix: tuple[str, ...] = ()
+        prefix: tuple[str, ...] = () if self._network is None else ("ip", "netns", "exec", self._network)
         if self._user is not None:
             group = str(pwd.getpwnam(self._user).pw_gid)
-            prefix = ("setpriv", "--reuid", self._user, "--regid", group, "--clear-groups")
+            prefix = (*prefix, "setpriv", "--reuid", self._user, "--regid", group, "--clear-groups")
         command = [*prefix, str(self._programs / program), *arguments]
         # A server that is left running would keep a pipe open: its words go to a file.
         with (self.folder / "commands").open("ab") as words:
@@ -112,13 +124,17 @@ class PostgresServer:
 
 @contextmanager
 def run_server(
-    settings: dict[str, str] | None = None, primary: PostgresServer | None = None
+    settings: dict[str, str] | None = None,
+    primary: PostgresServer | None = None,
+    *,
+    network: str | None = None,
+    source: str | None = None,
 ) -> Iterator[PostgresServer]:
-    """A server for the block, or a standby of another one."""
+    """A server for the block, or a standby of another one; see :class:`PostgresServer`."""
     folder = Path(tempfile.mkdtemp(prefix="bandstand-pg-"))  # a socket's path must be short
     folder.chmod(0o755)
     try:
-        server = PostgresServer(folder, settings, primary)
+        server = PostgresServer(folder, settings, primary, network=network, source=source)
         server.start()
         try:
             yield server

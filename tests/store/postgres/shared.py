@@ -26,12 +26,15 @@ _KEPT = ("meta", "delays", "policies", "schemas")
 
 
 @contextmanager
-def run_test_server(settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A server for the block; where there is none to run the test is skipped, and in CI it fails."""
+def run_test_server(settings: dict[str, str] | None = None, *, network: str | None = None) -> Iterator[PostgresServer]:
+    """A server for the block, in a network namespace if one is named.
+
+    Where there is none to run the test is skipped, and in CI it fails.
+    """
     if find_programs() is None:
         assert not os.environ.get("CI"), "CI must have PostgreSQL: make databases"
         pytest.skip("PostgreSQL is not installed: make databases")
-    with run_server(settings) as server:
+    with run_server(settings, network=network) as server:
         yield server
 
 
