@@ -211,8 +211,9 @@ async def test_one_that_is_stopped_is_not_made_and_the_next_is(played: Path, tmp
             cancelled = read_ok(await service.post(f"/evaluations/{waiting}/cancel"))
             assert cancelled["state"] == "cancelled"
             patch.delenv("BANDSTAND_CONFIG")
+            (tmp_path / "read.toml").touch()
             with blocked.open("w", encoding="utf-8"):  # lets the child read on, to find that it is not wanted
-                pass
+                (tmp_path / "read.toml").replace(blocked)  # for whenever it reads its configuration again
             assert (await wait_until_ended(service, second))["state"] == "done"
             assert (await wait_until_ended(service, waiting))["report"] is None
 

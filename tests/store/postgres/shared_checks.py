@@ -534,8 +534,10 @@ async def gains_and_arms_are_what_all_events_come_to(subjects: SharedSubjects) -
         told = await memory.store.set_holdout(holdout.to_canonical_json())
         assert begun is not None
         assert told is not None
+        names = [f"user-{number}" for number in range(100)]
+        users = [[name for name in names if split.is_control(name) == is_control][:4] for is_control in (True, False)]
         for number in range(24):
-            user_id = f"user-{number % 8}"
+            user_id = users[number % 2][number // 2 % 4]
             policy = holdout.policy if split.is_control(user_id) else "linucb-v2"
             decision, twin = await one.decide(user_id, policy), await memory.decide(user_id, policy)
             if number % 4:
@@ -557,8 +559,8 @@ async def gains_and_arms_are_what_all_events_come_to(subjects: SharedSubjects) -
                 assert arms.now["reward"].keys() == arms.now["minutes"].keys() == {"bandit", "control"}
                 assert _flatten(arms) == pytest.approx(_flatten(expected), abs=1e-9)
                 assert arms.left_out == expected.left_out > 0, "a metric of the reward's name has no place"
-            await one.store.erase("user-3", "tests")
-            await memory.store.erase("user-3", "tests")
+            await one.store.erase(users[1][3], "tests")
+            await memory.store.erase(users[1][3], "tests")
     assert (await other.store.load_arms(begun.seq)).days
 
 
