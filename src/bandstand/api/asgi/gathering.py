@@ -27,9 +27,8 @@ class Gathering:
     def __init__(self, is_busy: Callable[[], bool]) -> None:
         self._is_busy = is_busy
         self._waiting: list[tuple[Callable[[Any], None], Any]] = []
-        self._seen = (
-            0  # how many of them waited at the end of the turn before; a first one that is alone counts as seen
-        )
+        # How many of them waited at the end of the turn before; a first one that is alone counts as seen.
+        self._seen = 0
 
     def submit(self, begin: Callable[[T], None], request: T) -> None:
         """Call ``begin`` with a request soon, together with the requests of others."""
