@@ -1,7 +1,8 @@
 """The store of many processes keeps every promise of the protocol itself."""
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
@@ -10,7 +11,8 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane, Work
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
-from tests.store.given import CATALOGUE
+from tests.store.given import CATALOGUE, Subject, assert_same
+from tests.store.postgres.shared import make_shared, run_law_server
 
 T = TypeVar("T")
 
@@ -57,3 +59,49 @@ async def test_what_comes_as_a_group_has_just_been_sent_is_sent_too() -> None:
         assert await following[0] == 1
     assert sorted(sent) == list(range(50))
     await lane.close()
+
+
+class HeldReads:
+    """Answers of a ledger that are given out when they are let go."""
+
+    def __init__(self, pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_holding = False
+        self._run = pool.run
+        self._gates: list[asyncio.Event] = []
+        monkeypatch.setattr(pool, "run", self._hold)
+
+    async def hold(self, read: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T], asyncio.Event]:
+        """Begin to read, up to the answer; returns what is read, once the gate is opened."""
+        self.is_holding, known = True, len(self._gates)
+        task = asyncio.ensure_future(read)
+        async with asyncio.timeout(60):
+            while len(self._gates) == known:  # noqa: ASYNC110 (a database answers)
+                await asyncio.sleep(0.001)
+        self.is_holding = False
+        return task, self._gates[-1]
+
+    async def _hold(self, work: Work[Any], *, is_long: bool = False) -> Any:
+        found = await self._run(work, is_long=is_long)
+        if self.is_holding:
+            self._gates.append(gate := asyncio.Event())
+            await gate.wait()
+        return found
+
+
+async def test_no_event_is_passed_over_by_a_read_that_an_older_one_overtakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_law_server() as url:
+        async with Subject(make_shared(url)) as subject, Subject(make_shared(url), 2) as other:
+            store = subject.store
+            assert isinstance(store, SharedStore)
+            users, reads = store.ledger.users, HeldReads(store.ledger.readers, monkeypatch)
+            await other.reward(await other.decide("ada"), 0.5)
+            older, let_older = await reads.hold(store.load_profile("ada"))
+            await other.reward(await other.decide("ada"), 0.5)
+            await store.load_profile("ada")
+            await other.reward(await other.decide("ada"), 0.5)
+            newer, let_newer = await reads.hold(store.load_profile("ada"))
+            users.drop("ada")
+            let_older.set()
+            await older
+            let_newer.set()
+            assert_same(await newer, await other.store.load_profile("ada"))

@@ -40,6 +40,8 @@ from bandstand.store.tables.updates import encode_picked_features
 _WORKERS = 2
 _MAX_RECENT = 50_000
 _FORCED_TRY = 2
+_VERSION = 3
+"""The place of the version in a row."""
 """The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
 _PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
 _ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
@@ -61,6 +63,11 @@ class _PendingDecision(NamedTuple):
     row: tuple[Any, ...]
     user: CachedProfile
     person: CachedProfile
+
+    @property
+    def version(self) -> int:
+        """The number of the last event of the state that it was made from."""
+        return int(self.row[_VERSION])
 
 
 class ReadDecision(NamedTuple):
@@ -102,31 +109,30 @@ class SharedDecisions:
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
-        pending = self._prepare(decision)
-        user, outcome = pending.user, Outcome[Decision]()
-        self.lane.submit(pending).add_done_callback(partial(self._conclude, decision, user, outcome))
+        pending, outcome = self._prepare(decision), Outcome[Decision]()
+        self.lane.submit(pending).add_done_callback(partial(self._conclude, decision, pending, outcome))
         return outcome
 
     def _conclude(
-        self, decision: Decision, user: CachedProfile, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
+        self, decision: Decision, pending: _PendingDecision, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
     ) -> None:
         """Settle at once what was logged; everything else has to be looked up in the ledger."""
         found, error = None, future.exception()
         if error is None and (found := future.result()) is not None and found["is_logged"]:
-            self._note_logged(decision, user)
+            self._note_logged(decision, pending.user)
             outcome.settle(decision, None)
         elif error is not None:
             outcome.settle(None, error)
         else:
-            settle_with(self._find_standing(decision, user, found), outcome)
+            settle_with(self._find_standing(decision, pending, found), outcome)
 
-    async def _find_standing(self, decision: Decision, user: CachedProfile, found: Any) -> Decision:
+    async def _find_standing(self, decision: Decision, pending: _PendingDecision, found: Any) -> Decision:
         """The decision that stands in the place of one that was not logged.
 
         Raises:
             MovedError: no decision stands; it must be made again.
         """
-        users = self._ledger.users
+        users, user = self._ledger.users, pending.user
         if found is None:
             users.drop(decision.user_id)
             users.drop(decision.subject or decision.user_id)
@@ -134,7 +140,7 @@ class SharedDecisions:
         if not found["is_current"]:
             await self._ledger.reload()
             raise MovedError("the deployment has changed meanwhile; decide again")
-        if found["now"] < user.profile.seq:  # the database was restored to an earlier moment
+        if found["now"] < pending.version:  # the database was restored to an earlier moment
             users.drop(decision.user_id)
             raise MovedError("the user's state has gone back; decide again")
         if found["is_stale"] and decision.tries < _FORCED_TRY:
@@ -170,7 +176,7 @@ class SharedDecisions:
                 raise MovedError("the deployment has changed meanwhile; decide again") from None
             if any(answer["is_stale"] for answer in refused.answers):
                 await ledger.users.catch_up(user)
-            elif any(answer["now"] < user.profile.seq for answer in refused.answers):
+            elif any(answer["now"] < events[0].version for answer in refused.answers):
                 ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
             if await self._is_any_taken(decisions):
                 return False

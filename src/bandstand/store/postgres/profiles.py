@@ -159,12 +159,12 @@ class ProfileCache:
                 after = 0 if start is None else start.seq
             events = [] if row["version"] <= after else await session.fetch(NEWER_EVENTS, row["uid"], after)
             counters = await session.fetch(counters_of, row["uid"], row["reset_version"])
-            return row, (start, is_state), events, counters
+            return row, (start, is_state), after, events, counters
 
         known = await self._readers.run(read)
         if known is None:
             return self._keep(CachedProfile(Profile(user_id), 0)) if user is None or user.uid else self._keep(user)
-        row, (start, is_state), events, counters = known
+        row, (start, is_state), after, events, counters = known
         self._observe_seq(row["last_seq"] or 0)
         await self._prepare([*events, *counters])
         now = self._users.get(user_id)  # somebody else may have been quicker
@@ -174,6 +174,8 @@ class ProfileCache:
             now = user  # it was released meanwhile, and is what the events follow
         else:
             now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
+        if now.profile.seq < after:
+            return None  # what is in memory now was read earlier: some events between it and these are not here
         if is_missing(now.profile, events, is_state=is_state) or not (self.fold(now, events) or is_last):
             return None
         self._count(now.profile, counters)
