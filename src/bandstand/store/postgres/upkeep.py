@@ -30,7 +30,7 @@ _DAY = 86_400.0
 _KEY_DAYS = 7
 _SPENDING_DAYS = 35
 _MILLISECOND = 0.001
-_ROWS = 200
+_ROWS = 100
 """In one transaction: a longer one would keep their users, and the database's processor, from others."""
 _REST = 1.0
 """Times that each took, for which others go first."""
