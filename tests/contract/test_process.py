@@ -204,7 +204,7 @@ async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_acknowledged(tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("connections", [1, 8, 32])
 async def test_kill_9_loses_nothing_acknowledged_at_any_load(tmp_path: Path, connections: int) -> None:
-    await kill_under_load(tmp_path, trials=8, connections=connections)
+    await kill_under_load(tmp_path, trials=5, connections=connections)
 
 
 @pytest.mark.slow
