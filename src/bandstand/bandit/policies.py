@@ -44,10 +44,8 @@ class ParameterLimits(NamedTuple):
 
 
 _PRIOR_PARAMETERS = {"variance": ParameterLimits(1.0, 1e-6, 1e6), "noise": ParameterLimits(1.0, 1e-6, 1e6)}
-"""The standard prior N(0, variance·I) and the noise σ² of a reward.
-
-They came later than the first hashes, which do not know them: at their defaults they are not in a policy's hash.
-"""
+"""The standard prior N(0, variance·I) and a reward's noise σ². The first hashes did not know them: at their defaults
+they are not in a policy's hash."""
 
 
 class Policy(ABC):
@@ -119,8 +117,7 @@ class Policy(ABC):
         Args:
             posterior: what is believed of the user; of a schema with blocks, of each block, or the same of all.
             x: the candidates.
-            seed: in [0, 1); a kind that draws derives its draws from it. The draw from the distribution must not
-                depend on it.
+            seed: in [0, 1); a kind that draws derives its draws from it. The pick must not depend on it.
 
         Raises:
             ValueError: x has no row or does not fit the posterior, or a score is not finite.
