@@ -11,8 +11,8 @@ from bandstand.store.event_files.day_rows import PAGE, Baselines, DayReader
 from bandstand.store.event_files.form import EventRow
 from bandstand.store.learners.documents import parse
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.command_pool import open_command_pool
 from bandstand.store.postgres.connections import Channel, ConnectionPool, Session
-from bandstand.store.postgres.event_reader import require_ledger
 from bandstand.store.postgres.registry import LedgerPolicies
 from bandstand.store.records import first_seq_at
 
@@ -141,14 +141,9 @@ def open_shared_days(address: LedgerAddress, catalogue: Catalogue) -> Iterator[S
         ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
-    with asyncio.Runner() as runner:
-        pool = ConnectionPool(address, 1, durable=False, statement_s=0, reads_only=True)
-        try:
-            runner.run(require_ledger(pool, address))
-            secret = bytes(runner.run(pool.fetch_one(_KEY))[0])
-            yield SharedDays(secret, runner, pool, LedgerPolicies(catalogue))
-        finally:
-            runner.run(pool.close())
+    with open_command_pool(address) as (runner, pool):
+        secret = bytes(runner.run(pool.fetch_one(_KEY))[0])
+        yield SharedDays(secret, runner, pool, LedgerPolicies(catalogue))
 
 
 async def _find_page_end(session: Session, after: int, last: int) -> int:

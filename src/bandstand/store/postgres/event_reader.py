@@ -16,13 +16,12 @@ import numpy as np
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.profile import Profile
-from bandstand.errors import ConfigurationError
 from bandstand.store.learners.documents import parse
 from bandstand.store.logged_events import PAGE, LoggedDecision, LoggedEvent, LoggedReset, LoggedReward, LoggedState
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.command_pool import open_command_pool
 from bandstand.store.postgres.connections import Channel, ConnectionPool, Session
 from bandstand.store.postgres.registry import LedgerPolicies
-from bandstand.store.postgres.schema import FORMAT, require_readable
 from bandstand.store.records import first_seq_at
 from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.loops import LoopChange, parse_loop_change
@@ -50,7 +49,6 @@ _NTH: Final = "SELECT seq FROM {table} WHERE seq > $1 ORDER BY seq LIMIT 1 OFFSE
 _COUNT: Final = """SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM rewards)
     + (SELECT count(*) FROM marks)"""
 _BASELINES: Final = "SELECT uid, document FROM baselines WHERE uid > $1 ORDER BY uid LIMIT $2"
-_META: Final = "SELECT key, value FROM meta"
 _LOOP_CHANGES: Final = "SELECT seq, ts, client, document FROM marks WHERE uid IS NULL AND kind = 'loop' ORDER BY seq"
 
 
@@ -152,27 +150,10 @@ def open_shared_log(address: LedgerAddress, catalogue: Catalogue) -> Iterator[Sh
         ConfigurationError: the schema holds no ledger that this version reads.
         StorageUnavailableError: the database cannot be read.
     """
-    with asyncio.Runner() as runner:
-        pool = ConnectionPool(address, 1, durable=False, statement_s=0, reads_only=True)
-        try:
-            runner.run(require_ledger(pool, address))
-            policies = LedgerPolicies(catalogue)
-            runner.run(policies.load(pool))
-            yield SharedEventReader(runner, pool, policies)
-        finally:
-            runner.run(pool.close())
-
-
-async def require_ledger(pool: ConnectionPool, address: LedgerAddress) -> None:
-    """Refuse a schema that holds no ledger that this version reads.
-
-    Raises:
-        ConfigurationError: it does not.
-    """
-    there = await pool.fetch_one("SELECT to_regclass($1) IS NOT NULL", f"{address.schema}.meta")
-    if not there[0]:
-        raise ConfigurationError(f"the schema {address.schema!r} of STATE_URL holds no ledger")
-    require_readable(dict(await pool.fetch(_META)), FORMAT)
+    with open_command_pool(address) as (runner, pool):
+        policies = LedgerPolicies(catalogue)
+        runner.run(policies.load(pool))
+        yield SharedEventReader(runner, pool, policies)
 
 
 async def _find_page_end(session: Session, after: int, last: int, page: int) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.command_pool import require_ledger
 from bandstand.store.postgres.deployment_log import SharedDeployment
-from bandstand.store.postgres.event_reader import require_ledger
 from bandstand.store.postgres.gain_log import SharedGains
 from bandstand.store.postgres.ledger import SharedLedger, SharedStoreOptions
 from bandstand.store.postgres.picks import SharedPickReader

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from bandstand.store.ids import format_id
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.command_pool import require_ledger
 from bandstand.store.postgres.connections import ConnectionPool
-from bandstand.store.postgres.event_reader import require_ledger
 from bandstand.store.postgres.reward_statements import NEWEST_REWARD
 from bandstand.store.records import LAST_SEQ
 from bandstand.store.tables.shown import DecisionMatcher, DecisionPage, DecisionSearch, FoundDecision, MatchedCandidates

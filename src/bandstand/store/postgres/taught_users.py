@@ -10,8 +10,9 @@ from bandstand.bandit.profile import Profile
 from bandstand.errors import ConfigurationError
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.address import LedgerAddress
+from bandstand.store.postgres.command_pool import open_command_pool
 from bandstand.store.postgres.connections import ConnectionPool
-from bandstand.store.postgres.event_reader import FIND_LAST_EVENT, require_ledger
+from bandstand.store.postgres.event_reader import FIND_LAST_EVENT
 from bandstand.store.postgres.prior_log import read_prior, write_offline_prior
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
@@ -116,16 +117,11 @@ def open_taught_users(
         ConfigurationError: the schema holds no ledger of this version.
         StorageUnavailableError: the database cannot be read.
     """
-    with asyncio.Runner() as runner:
-        pool = ConnectionPool(address, 1, durable=True, statement_s=0, reads_only=not writes)
-        try:
-            runner.run(require_ledger(pool, address))
-            meta: dict[str, bytes] = dict(runner.run(pool.fetch(_META)))
-            if int(meta["format"]) < FORMAT:
-                raise ConfigurationError("the ledger of STATE_URL has an older format: start a service of this version")
-            policies = LedgerPolicies(catalogue)
-            runner.run(policies.load(pool))
-            secret = bytes(meta["secret"])
-            yield SharedTaughtUsers(runner, pool, policies, address=address, secret=secret)
-        finally:
-            runner.run(pool.close())
+    with open_command_pool(address, writes=writes) as (runner, pool):
+        meta: dict[str, bytes] = dict(runner.run(pool.fetch(_META)))
+        if int(meta["format"]) < FORMAT:
+            raise ConfigurationError("the ledger of STATE_URL has an older format: start a service of this version")
+        policies = LedgerPolicies(catalogue)
+        runner.run(policies.load(pool))
+        secret = bytes(meta["secret"])
+        yield SharedTaughtUsers(runner, pool, policies, address=address, secret=secret)
