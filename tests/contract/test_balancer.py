@@ -132,10 +132,11 @@ def test_what_got_no_answer_is_sent_again_only_where_that_does_nothing_twice() -
             assert sorted([*silent.calls, *answering.calls]) == sorted(USERS), "each was sent once"
 
 
-def count_warm_users(server: Server) -> int:
-    found = re.search(r"^bandstand_warm_users (\d+)", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
-    assert found is not None
-    return int(found[1])
+def count_calls(server: Server) -> int:
+    """How many decisions were asked of a service, and rewards sent to it."""
+    pattern = r'^bandstand_request_seconds_count\{method="POST",route="/(?:score|reward)",status="200"\} (\S+)$'
+    counts: list[str] = re.findall(pattern, httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+    return sum(int(float(count)) for count in counts)
 
 
 def decide(client: httpx.Client, user: str, decision_id: str) -> None:
@@ -153,12 +154,14 @@ def test_a_user_is_one_service_s_until_that_is_killed_which_no_caller_sees(tmp_p
         url = opened.enter_context(run_law_server())
         one, two = (opened.enter_context(start_server(tmp_path / name, STATE_URL=url)) for name in ("one", "two"))
         client = opened.enter_context(run_balancer(one.port, two.port))
+        by_one = dict.fromkeys(USERS, 0)
         for number in range(2):
             for user in USERS:
+                before = count_calls(one)
                 decide(client, user, f"{user}-{number}")
-        warm = count_warm_users(one), count_warm_users(two)
-        assert sum(warm) == len(USERS), "each of them in one memory"
-        assert min(warm) > 0
+                by_one[user] += count_calls(one) - before
+        assert set(by_one.values()) == {0, 4}, "a user's decisions and rewards are all its, or none is"
+        assert count_calls(one) + count_calls(two) == 4 * len(USERS), "none was sent twice"
         one.kill()
         for user in USERS:
             decide(client, user, f"{user}-killed")
