@@ -62,13 +62,24 @@ class SharedPriorRefresher(PopulationPriorRefresher):
 
     async def open(self) -> None:
         """Believe what was learned last, and begin to follow; the store must be open."""
-        self._taken_up.clear()
-        self._versions.clear()
-        self._counted = self._needed = 0
+        self._forget()
         await super().open()
+        self._store.subscribe_restores(self._begin_anew)
         with suppress(BandstandError):
             async with self._fit_lock:
                 await self._follow()
+
+    def _forget(self) -> None:
+        self._taken_up.clear()
+        self._versions.clear()
+        self._counted = self._needed = 0
+
+    async def _begin_anew(self) -> None:
+        """Believe what the ledger has: it was put back to an earlier moment."""
+        async with self._fit_lock:
+            self._forget()
+            self._pools = {name: PriorPool(pool.policy, self._store.secret) for name, pool in self._pools.items()}
+            await self._follow()
 
     async def _run_refreshes(self, members: dict[str, list[str] | None]) -> None:
         del members

@@ -153,6 +153,19 @@ class ServiceContext:
         Raises:
             ConfigurationError: what was promoted last is not configured any more.
         """
+        await self._begin_splits()
+        await self.refresh()
+        await self.apply_definition(self.definition)
+        self.store.subscribe(self.refresh)
+        self.store.subscribe_restores(self._resume)
+
+    async def _resume(self) -> None:
+        """Begin again what the ledger knows nothing of, since it was put back to an earlier moment."""
+        await self._begin_splits()
+        await self.refresh()
+        await self.update_shadows()
+
+    async def _begin_splits(self) -> None:
         definition = None if self.experiment is None else self.experiment.to_canonical_json()
         self.running_experiment = await self.store.set_experiment(definition)
         if self.experiment is not None:
@@ -162,9 +175,6 @@ class ServiceContext:
         )
         if self.holdout is not None:
             self._held_out = HoldoutSplit(self.holdout, self.store.secret)
-        await self.refresh()
-        await self.apply_definition(self.definition)
-        self.store.subscribe(self.refresh)
 
     async def refresh(self) -> None:
         """Load which policy is active, where a launch stands, and how the loop learns.

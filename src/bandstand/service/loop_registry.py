@@ -59,16 +59,36 @@ class LoopRegistry:
 
     def list_gone(self) -> set[tuple[str, str | None]]:
         """Names and places of loops that were made and are not there any more."""
-        made = {(change.name, change.place) for change in self.changes if change.action == "create"}
-        return made - {(loop.name, loop.place) for loop in self}
+        return self._list_made() - {(loop.name, loop.place) for loop in self}
+
+    def is_known(self, loop: ManagedLoop) -> bool:
+        """Whether a loop was ever made, by what is logged: that may have been put back to an earlier moment."""
+        return (loop.name, loop.place) in self._list_made()
+
+    def _list_made(self) -> set[tuple[str, str | None]]:
+        return {(change.name, change.place) for change in self.changes if change.action == "create"}
 
     async def read_changes(self) -> list[LoopChange]:
-        """Fold what was logged since, and return it."""
-        seen = self._get_newest()
-        new = [change for change in await self._store.list_loop_changes() if change.seq > seen]
+        """Fold what was logged since, and return it; of a ledger that was put back, all that was and is there."""
+        logged, known = await self._store.list_loop_changes(), self.changes
+        if [change.seq for change in logged[: len(known)]] != [change.seq for change in known]:
+            self._fold_anew(logged)
+            return [*known, *logged]
+        new = logged[len(known) :]
         for change in new:
             self.fold(change)
         return new
+
+    def _fold_anew(self, changes: list[LoopChange]) -> None:
+        before, self.changes, self._loops = self._loops, [], {DEFAULT_LOOP: self.default}
+        self.default.definition = self.said
+        for change in changes:
+            self.fold(change)
+        for name, now in self._loops.items():
+            was = before.get(name)
+            if was is not None and was.place == now.place:  # what serves it goes on
+                was.definition, was.changed_at, was.changed_by = now.definition, now.changed_at, now.changed_by
+                self._loops[name] = was
 
     def fold(self, change: LoopChange) -> None:
         """Take a change that is logged into account; who serves its loop follows."""

@@ -386,7 +386,8 @@ class Loops:
         """Release a loop that was deleted, and delete its state."""
         async with loop.gate.close():
             await close_loop(loop, "it was deleted")
-            await self._places.discard(loop.name, loop.place)
+            if self._registry.is_known(loop):  # else the ledger was put back to before it was made: its state stays
+                await self._places.discard(loop.name, loop.place)
 
     async def _log_or(self, change: LoopChange, undo: Callable[[], Awaitable[Any]]) -> LoopChange:
         """Log a change that is in effect, or undo it."""

@@ -268,6 +268,10 @@ class DeploymentLog(Protocol):
         """Register a function to call after another process has changed the state that all decisions depend on."""
         del on_change  # of a store of one process: there is no other
 
+    def subscribe_restores(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Register a function to call after the ledger was put back to an earlier moment while it is open."""
+        del listener  # of a store of one process: nobody else can
+
     async def log_promotion(self, promotion: Promotion) -> None:
         """Log a change of the active policy, synced."""
 

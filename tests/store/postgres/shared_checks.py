@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import tempfile
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
@@ -32,6 +34,7 @@ from bandstand.store.tables.promotions import Promotion
 from bandstand.store.tables.undo import Selection
 from bandstand.store.tables.windows import MetricSums
 from bandstand.testing.memory_store import MemoryStore
+from bandstand.testing.postgres_server import find_programs
 from tests.store.checks import list_refs
 from tests.store.given import CATALOGUE, DAY, NOON, VERDICT, Subject, assert_same
 from tests.store.reward_checks import SUM
@@ -150,6 +153,58 @@ class KeptPriors:
 
     async def apply_revocation(self, user_ids: Collection[str], seq: int) -> list[str]:
         raise AssertionError((user_ids, seq))
+
+
+async def a_ledger_that_was_put_back_is_read_anew_by_all(subjects: SharedSubjects) -> None:
+    one, other, session = subjects.first, subjects.second, subjects.session
+    await one.reward(await one.decide("anna"))
+    heard = [_await_restore(one), _await_restore(other)]
+    with tempfile.NamedTemporaryFile() as dump:
+        await _run_program(session, "pg_dump", "-n", "bandstand", "-f", dump.name)
+        lost = await one.decide("anna")
+        await one.reward(lost)
+        await one.decide("carla")  # whose key is somebody else's afterwards
+        await other.store.load_profile("anna")
+        words = ("-q", "-1", "-v", "ON_ERROR_STOP=1", "-c", "DROP SCHEMA bandstand CASCADE", "-f", dump.name)
+        await _run_program(session, "psql", *words)
+    async with asyncio.timeout(60):
+        for event in heard:
+            await event.wait()
+    for subject in (one, other):
+        assert subject.store.get_cached_profile("anna") is None
+        assert subject.store.get_cached_decision(lost.decision_id) is None
+        assert await subject.store.find_decision(lost.decision_id) is None
+    with pytest.raises(UnknownDecisionError):
+        await one.reward(lost)
+    await other.reward(await other.decide("anna"), 0.5)  # as many events as were lost
+    decision = await one.decide("anna")
+    assert await subjects.count("decisions", seq=decision.seq, version=2) == 1
+    for subject in (one, other):
+        profile = await subject.store.load_profile("anna")
+        assert profile.policies["linucb-v2", "tips-v2"].cumulative_reward == 1.5
+    assert one.store.status().details["slot"] != other.store.status().details["slot"]
+
+
+def _await_restore(subject: Subject) -> asyncio.Event:
+    heard = asyncio.Event()
+
+    async def note() -> None:
+        heard.set()
+
+    subject.store.subscribe_restores(note)
+    return heard
+
+
+async def _run_program(session: asyncpg.Connection, name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs on the ledger's database."""
+    programs = find_programs()
+    assert programs is not None
+    folder = await session.fetchval("SHOW unix_socket_directories")
+    where = {"PGHOST": folder, "PGUSER": "bandstand", "PGDATABASE": "postgres"}
+    process = await asyncio.create_subprocess_exec(
+        programs / name, *arguments, env=where, stdout=DEVNULL, stderr=DEVNULL
+    )
+    assert await process.wait() == 0
 
 
 async def whoever_one_resets_or_erases_the_other_s_priors_let_go_of(subjects: SharedSubjects) -> None:

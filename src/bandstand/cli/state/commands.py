@@ -21,6 +21,7 @@ from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.cli.state.move import move
 from bandstand.cli.state.reactions import reapply
+from bandstand.cli.state.shared import EXIT_MISMATCH, iter_exported_states, rebuild_shared_state, verify_shared_state
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
 from bandstand.errors import InvalidRequestError
@@ -32,9 +33,6 @@ from bandstand.store.maintenance.legacy_import import read_ids, read_user_ids, r
 from bandstand.store.maintenance.offline import open_owned, open_read_only
 from bandstand.store.sqlite.errors import storage_errors
 from bandstand.times import to_datetime
-
-EXIT_MISMATCH = 1
-"""The exit code of a verification that found something to repair."""
 
 state = typer.Typer(
     name="state",
@@ -49,9 +47,12 @@ def rebuild(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJso
     """Make every user's document again from the ledger.
 
     A document is only a checkpoint, so the service is right without this; use it if documents are lost or cannot be
-    trusted. The service must be stopped.
+    trusted. The service must be stopped; of a shared ledger what is wrong is made again while services run.
     """
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
+    if location.address is not None:
+        rebuild_shared_state(location, as_json=as_json)
+        return
     with (
         open_owned(location.directory, location.catalogue) as opened,
         show_progress("users", opened.count_users()) as steps,
@@ -70,12 +71,23 @@ def rebuild(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJso
 
 
 @state.command()
-def verify(state_dir: StateDir = None, loop: LoopName = None, *, as_json: AsJson = False) -> None:
+def verify(
+    state_dir: StateDir = None,
+    loop: LoopName = None,
+    *,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Of a shared ledger: look at all checkpoints, not at a thousand.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Compare every document with the ledger, and check the ledger's file; exit 1 if anything is wrong.
 
-    Needs no lock: it works while the service runs.
+    Needs no lock: it works while the service runs. Of a shared ledger it compares checkpoints and totals.
     """
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
+    if location.address is not None:
+        verify_shared_state(location, everybody=everybody, as_json=as_json)
+        return
     with show_progress("documents") as steps:
         result = rebuild_verify.verify(location.directory, location.catalogue, steps.advance)
     if result.damage:
@@ -105,17 +117,24 @@ def export(
 
     Needs no lock: it works while the service runs.
     """
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
+    if location.address is not None:
+        with show_progress("users") as steps:
+            _write_lines(file, iter_exported_states(location, steps.advance))
+        return
     with (
         open_read_only(location.directory, location.catalogue) as opened,
         show_progress("users", opened.count_users()) as steps,
     ):
-        lines = exporting.export(opened, steps.advance)
-        if file is None:
-            for line in lines:
-                sys.stdout.write(line + "\n")
-        else:
-            _write_atomic(file, lines)
+        _write_lines(file, exporting.export(opened, steps.advance))
+
+
+def _write_lines(file: Path | None, lines: Iterator[str]) -> None:
+    if file is None:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+    else:
+        _write_atomic(file, lines)
 
 
 def _write_atomic(file: Path, lines: Iterator[str]) -> None:

@@ -54,9 +54,19 @@ def export(state: OpenedDirectory, tick: Tick = no_tick) -> Iterator[str]:
             if decisions.find_uid(state.connection, user_id) != uid:
                 continue  # erased since the page was read
             profile = state.rebuild_profile(uid, user_id)
-        schemas = {schema: hashes[schema] for _, schema in profile.policies if schema in hashes}
-        yield json.dumps(profile.to_json() | {"schemas": schemas}, separators=(",", ":"), allow_nan=False)
+        yield render_line(profile, hashes)
         tick()
+
+
+def render_line(profile: Profile, hashes: Mapping[str, str]) -> str:
+    """A user's state as a line of JSON.
+
+    Args:
+        profile: the state.
+        hashes: of each feature schema that sums are kept under.
+    """
+    schemas = {schema: hashes[schema] for _, schema in profile.policies if schema in hashes}
+    return json.dumps(profile.to_json() | {"schemas": schemas}, separators=(",", ":"), allow_nan=False)
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[ImportSource]:

@@ -14,6 +14,7 @@ from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, ROW_ERRORS, describe, to_storage_error
 from bandstand.store.postgres.figures import PoolFigures
+from bandstand.store.postgres.restores import RestoreWatch
 
 _CONNECT_S = 2.0
 _REQUEST_S = 10.0
@@ -47,6 +48,7 @@ class ConnectionPool:
         statement_s: seconds after which the server ends a statement; 0 for never.
         first_stripe: stripe of the first connection; the next ones follow.
         reads_only: which of several servers is taken, the URL says, a standby too; else the one that takes writes.
+        watch: knows which ledger there is to be; nothing is asked of another one.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class ConnectionPool:
         statement_s: float = 2.0,
         first_stripe: int = 0,
         reads_only: bool = False,
+        watch: RestoreWatch | None = None,
     ) -> None:
+        self._watch = watch
         self._reads_only = reads_only
         self._address = address
         self._durable = durable
@@ -74,13 +78,21 @@ class ConnectionPool:
         settings = {"application_name": "bandstand"}
         if not self._address.has_transaction_pooler:
             settings |= self._build_settings()
-        return await asyncpg.connect(
+        session = await asyncpg.connect(
             self._address.dsn,
             timeout=_CONNECT_S,
             server_settings=settings,
             statement_cache_size=0 if self._address.has_transaction_pooler else 200,
             target_session_attrs=None if self._reads_only else "read-write",
         )
+        if self._watch is not None:
+            try:
+                async with asyncio.timeout(_STATEMENT_S):
+                    await self._watch.check(session)
+            except BaseException:
+                session.terminate()
+                raise
+        return session
 
     def _build_settings(self) -> dict[str, str]:
         settings = {
@@ -103,6 +115,8 @@ class ConnectionPool:
     async def use(self) -> AsyncIterator[Channel]:
         """A connection for the block; one that fails in it is closed."""
         async with self._free:
+            if self._watch is not None:
+                self._watch.require_same()
             number, session = self._idle.popleft()
             kept, was_open = None, session is not None
             self.figures.busy += 1

@@ -96,6 +96,7 @@ class SharedDecisions:
     def __init__(self, ledger: SharedLedger) -> None:
         self._ledger = ledger
         self._recent: OrderedDict[str, Decision] = OrderedDict()  # made here, for the rewards that are to come
+        ledger.forget_decisions = self._recent.clear
         self.lane = GroupLane(
             ledger.decisions,
             self._send,

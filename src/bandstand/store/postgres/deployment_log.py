@@ -81,6 +81,10 @@ class SharedDeployment:
         """Register a function to call after another process has changed the state that all decisions depend on."""
         self._ledger.subscribe(on_change)
 
+    def subscribe_restores(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Register a function to call after the ledger was put back to an earlier moment, and was read anew."""
+        self._ledger.subscribe_restores(listener)
+
     # ── promotions and experiments ────────────────────────────────────────────────────────────────────────────────
 
     async def log_promotion(self, promotion: Promotion) -> None:

@@ -7,7 +7,13 @@ from bandstand.errors import BandstandError, InvalidRequestError, StorageFullErr
 ROW_ERRORS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 """One row of a group is refused: its neighbours are tried without it."""
 
+
+class RestoredLedgerError(StorageUnavailableError):
+    """Another state of the ledger is there than this process knows."""
+
+
 REPEATABLE_ERRORS = (
+    RestoredLedgerError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,

@@ -20,6 +20,7 @@ from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.registry import LedgerPolicies
+from bandstand.store.postgres.restores import RestoreWatch
 from bandstand.store.postgres.schema import create_tables, require_readable
 from bandstand.store.postgres.slots import MAX_SKEW_S, RENEWAL_S, LostLeaseError, SlotLease
 from bandstand.store.records import StoreStatus, first_seq_at
@@ -33,6 +34,7 @@ _STRIPES = 8
 _STANDBYS = """SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN (
     SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END"""
 _DEPLOYMENT = "SELECT epoch, shadow_set FROM deployment"
+_RAISE_EPOCH = "UPDATE deployment SET epoch = greatest(epoch, $1) + 1"
 ObserveCommit = Callable[[int, float, bool], None]
 """Told of each group: events in it, seconds it took, whether it was synced."""
 
@@ -85,6 +87,8 @@ class SharedLedger:
         users: the users in memory.
         departures: notifies a listener of users that other processes reset or erase.
         lease: the slot that numbers come from.
+        watch: notices that the ledger was put back to an earlier moment.
+        forget_decisions: called then.
         epoch: what decisions are made under.
         has_real_clock: whether the clock may be compared with the database's.
         stale_scores: decisions that were made again because their user had been rewarded elsewhere.
@@ -107,13 +111,14 @@ class SharedLedger:
         self.epoch = 0
         self.address = address
         self._observe = observe
-        synced = options.durability != "process"
-        self.decisions = ConnectionPool(address, _CONNECTIONS, durable=options.durability == "strict")
-        self.writers = ConnectionPool(address, _CONNECTIONS, durable=synced)
-        self.readers = ConnectionPool(address, _CONNECTIONS, durable=False)
+        self._is_synced = options.durability != "process"
+        self.watch = watch = RestoreWatch()
+        self.decisions = ConnectionPool(address, _CONNECTIONS, durable=options.durability == "strict", watch=watch)
+        self.writers = ConnectionPool(address, _CONNECTIONS, durable=self._is_synced, watch=watch)
+        self.readers = ConnectionPool(address, _CONNECTIONS, durable=False, watch=watch)
         self.policies = LedgerPolicies(catalogue)
         self.registry = self.policies.registry
-        self.lease = SlotLease(self.writers, software=__version__, config_hash=options.config_hash, clock=clock)
+        self.lease = SlotLease(self.writers, watch, software=__version__, config_hash=options.config_hash, clock=clock)
         self.users = ProfileCache(
             self.readers,
             self.decisions,
@@ -125,6 +130,8 @@ class SharedLedger:
         )
         self.departures = Departures(self.readers)
         self._on_change: Callable[[], Awaitable[None]] | None = None
+        self._on_restore: list[Callable[[], Awaitable[None]]] = []
+        self.forget_decisions: Callable[[], None] = lambda: None
         self._reload_lock = asyncio.Lock()
         self._state = "closed"
         self._last_error: str | None = None
@@ -147,7 +154,8 @@ class SharedLedger:
             ConfigurationError: the database cannot be used as it is configured.
         """
         self.users.drop_all()  # who was in memory before it was closed
-        self.epoch, self._on_change = 0, None
+        self.epoch, self._on_change, self._on_restore = 0, None, []
+        self.watch.stop()
         try:
             await self._reach()
             self.secret = await create_tables(self.writers, self.address.schema)
@@ -155,6 +163,7 @@ class SharedLedger:
             await self.policies.register(self.writers)
             await self.reload()
             await self.departures.begin(max(self.lease.sequence.last, first_seq_at(self.clock())))
+            await self.readers.run(lambda channel, _: self.watch.begin(channel.session))
         except StorageUnavailableError as error:
             await self._close_pools()
             raise ConfigurationError(f"STATE_URL: {error.detail}") from error
@@ -164,16 +173,17 @@ class SharedLedger:
         self._polled_at = time.monotonic()
         self._background_tasks = [
             asyncio.create_task(self._poll()),
+            asyncio.create_task(self._follow_restores()),
             asyncio.create_task(self.users.run_checkpoints()),
             *(asyncio.create_task(run()) for run in upkeep),
         ]
         self._state = "ready"
 
-    async def take_slot(self) -> None:
+    async def take_slot(self, pool: ConnectionPool | None = None) -> None:
         """Take a slot to number events by, and the stripes of totals that go with it."""
-        await self.lease.take()
-        for pool, kind in ((self.decisions, 0), (self.writers, _CONNECTIONS)):
-            pool.first_stripe = self.lease.sequence.slot * _STRIPES + kind
+        await self.lease.take(pool)
+        for each, kind in ((self.decisions, 0), (self.writers, _CONNECTIONS)):
+            each.first_stripe = self.lease.sequence.slot * _STRIPES + kind
 
     async def _reach(self) -> None:
         """Connect once, so that what is wrong with the address is said as what it is."""
@@ -193,6 +203,7 @@ class SharedLedger:
         for task in self._background_tasks:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
+        self.watch.stop()
         await self.departures.close()
         with suppress(BandstandError):
             await self.lease.give_back()
@@ -206,6 +217,10 @@ class SharedLedger:
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
         """Register a function to call after another process has changed the state that all decisions depend on."""
         self._on_change = on_change
+
+    def subscribe_restores(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Register a function to call after the ledger was put back to an earlier moment, and was read anew."""
+        self._on_restore.append(listener)
 
     # ── what holds now ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,11 +251,45 @@ class SharedLedger:
         if not self.policies.has_all(events):
             await self.policies.load(self.readers)
 
+    async def _follow_restores(self) -> None:
+        """Whenever the ledger was put back to an earlier moment, read it anew; nobody uses it meanwhile."""
+        while True:
+            await self.watch.wait()
+            self.lease.invalidate()
+            try:
+                await self._begin_anew()
+            except BandstandError as error:
+                self.record_error(error.detail)
+                await asyncio.sleep(_POLL_S)
+                continue
+            self.record_error("the ledger was put back to an earlier moment, and was read anew")
+            for work in (self.reload, *self._on_restore):
+                try:
+                    await work()
+                except BandstandError as error:
+                    self.record_error(error.detail)
+
+    async def _begin_anew(self) -> None:
+        """Give up what was known of the ledger and read it again, as at the start, by connections of its own."""
+        pool = ConnectionPool(self.address, 1, durable=self._is_synced)
+        try:
+            self.secret = await create_tables(pool, self.address.schema)
+            self.users.drop_all()
+            self.forget_decisions()
+            await self.policies.register(pool, anew=True)
+            await self.take_slot(pool)
+            # Above all that anybody has decided under: what is on its way is refused, and decided again.
+            await pool.transact(lambda channel, _: channel.session.execute(_RAISE_EPOCH, self.epoch))
+            await pool.run(lambda channel, _: self.watch.begin(channel.session))
+        finally:
+            await pool.close()
+
     async def _poll(self) -> None:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(_POLL_S)
             try:
+                await self.readers.run(lambda channel, _: self.watch.check(channel.session))
                 await self.reload()
                 await self.departures.notify_departed(self.secret)
                 if time.monotonic() - renewed >= RENEWAL_S:

@@ -30,12 +30,18 @@ def build_metric_counts(source: str, sign: str, stripe: str) -> str:
     """What the parts of a query or CTE that count add to the sums of their metrics, or take away."""
     return build_striped_upsert(
         "metric_sums",
-        f"""SELECT g.policy, m.key, g.tip_id, {stripe}::smallint, {sign} * count(*), {sign} * sum(m.value::float8),
-            {sign} * sum(m.value::float8 * m.value::float8)
-            FROM {source} AS g CROSS JOIN LATERAL json_each_text(g.metrics::json) AS m(key, value)
-            WHERE g.metrics IS NOT NULL AND (g.reason IS NULL OR g.reason = '{NOT_FIRST}')
-            GROUP BY 1, 2, 3""",  # noqa: S608 (constants)
+        f"""SELECT s.policy, s.metric, s.tip_id, {stripe}::smallint, {sign} * s.parts, {sign} * s.total,
+            {sign} * s.squares FROM ({build_metric_sums(source)}) AS s""",  # noqa: S608 (constants)
     )
+
+
+def build_metric_sums(source: str) -> str:
+    """What the metrics of the parts of a query or CTE that count come to."""
+    return f"""SELECT g.policy, m.key AS metric, g.tip_id, count(*) AS parts, sum(m.value::float8) AS total,
+            sum(m.value::float8 * m.value::float8) AS squares
+        FROM {source} AS g CROSS JOIN LATERAL json_each_text(g.metrics::json) AS m(key, value)
+        WHERE g.metrics IS NOT NULL AND (g.reason IS NULL OR g.reason = '{NOT_FIRST}')
+        GROUP BY 1, 2, 3"""  # noqa: S608 (constants)
 
 
 COUNT_METRICS = build_metric_counts("(SELECT * FROM reward_parts WHERE seq = ANY ($1::bigint[]))", "1", "$2")

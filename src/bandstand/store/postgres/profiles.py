@@ -101,6 +101,7 @@ class ProfileCache:
         self._due: dict[int, CachedProfile] = {}  # whose checkpoint is to be made
         self._is_due = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._drops = 0  # how often everybody was forgotten
 
     def __len__(self) -> int:
         """How many are in memory."""
@@ -126,6 +127,7 @@ class ProfileCache:
         """Forget everybody: what counts has changed."""
         self._users.clear()
         self._due.clear()
+        self._drops += 1
 
     async def load(self, user_id: str) -> CachedProfile:
         """The user as the ledger has them now, with what their decisions count.
@@ -145,6 +147,7 @@ class ProfileCache:
     async def _try_load(self, user_id: str, *, is_last: bool) -> CachedProfile | None:
         user, known = self.get(user_id), None
         counters_of = _COUNTERS_OF_ALL if self._has_one_model and user_id == EVERYBODY else _COUNTERS
+        drops = self._drops
 
         async def read(channel: Channel, _: int) -> Any:
             session = channel.session
@@ -174,8 +177,9 @@ class ProfileCache:
             now = user  # it was released meanwhile, and is what the events follow
         else:
             now = CachedProfile(start or Profile(user_id), row["uid"], 0 if start is None else start.seq)
-        if now.profile.seq < after:
-            return None  # what is in memory now was read earlier: some events between it and these are not here
+        if drops != self._drops or now.profile.seq < after:
+            # What counts has changed, or what is in memory now was read earlier: some events before these are not here.
+            return None
         if is_missing(now.profile, events, is_state=is_state) or not (self.fold(now, events) or is_last):
             return None
         self._count(now.profile, counters)
@@ -228,14 +232,16 @@ class ProfileCache:
 
     async def _write_due(self) -> None:
         while self._due:
+            drops = self._drops
             uid, user = self._due.popitem()
             snapshot = user.profile.copy()
             document = await asyncio.to_thread(render, snapshot)
 
             async def write(
-                channel: Channel, _: int, *, values: tuple[Any, ...] = (uid, snapshot.seq, document)
+                channel: Channel, _: int, *, values: tuple[Any, ...] = (uid, snapshot.seq, document), drops: int = drops
             ) -> None:
-                await channel.session.execute(WRITE_CHECKPOINT, *values)
+                if drops == self._drops:  # what counts may have changed while it waited
+                    await channel.session.execute(WRITE_CHECKPOINT, *values)
 
             await self._writers.run(write)
             user.checkpoint = max(user.checkpoint, snapshot.seq)

@@ -44,8 +44,12 @@ class LedgerPolicies:
         self._catalogue = catalogue
         self.registry.reconfigure(catalogue)
 
-    async def register(self, pool: ConnectionPool) -> None:
+    async def register(self, pool: ConnectionPool, *, anew: bool = False) -> None:
         """Add rows for configured policies that have none, and say under which encodings sums are kept.
+
+        Args:
+            pool: of connections that write.
+            anew: whether the ledger is another one than before, and its rows have other ids.
 
         Raises:
             ConfigurationError: a schema has changed under its name.
@@ -76,14 +80,16 @@ class LedgerPolicies:
                     await session.execute(_ADD_POLICY, policy.name, policy.hash, schema.name, schema.hash, definition)
 
         await pool.transact(write)
-        await self.load(pool)
+        await self.load(pool, anew=anew)
 
-    async def load(self, pool: ConnectionPool) -> None:
-        """Read what the ledger holds."""
+    async def load(self, pool: ConnectionPool, *, anew: bool = False) -> None:
+        """Read what the ledger holds; ``anew`` nothing that was read before counts."""
         policies = await pool.fetch(_POLICIES)
         shadows = await pool.fetch(_SHADOWS)
         memories = [parse_memory_change(*row) for row in await pool.fetch(_MEMORIES)]
         before = self._list_memories()
+        if anew:
+            self.registry.forget()
         self.registry.restore(policies, shadows, memories)
         self._shadow_set = max((row["seq"] for row in shadows), default=0)
         self._has_new_memories |= self._list_memories() != before

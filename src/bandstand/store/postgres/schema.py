@@ -138,6 +138,8 @@ async def _create(channel: Channel, schema: str) -> bytes:
             f"the role of STATE_URL may not make the schema {schema!r} or tables in it: grant it CREATE, or make it"
         ) from None
     meta: dict[str, Any] = dict(await session.fetch("SELECT key, value FROM meta"))
+    if "format" not in meta:
+        raise ConfigurationError("the ledger of STATE_URL is not all there: it is being restored, or was cut short")
     if int(meta["format"]) < FORMAT:
         await _upgrade(session, int(meta["format"]))
     require_readable(meta, FORMAT)

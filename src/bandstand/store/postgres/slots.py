@@ -1,6 +1,5 @@
 """The lease of a slot: the right to give out event numbers, for as long as it is renewed by the database's clock."""
 
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.postgres.numbers import SlotSequence
+from bandstand.store.postgres.restores import RestoreWatch
 from bandstand.store.records import first_seq_at
 
 LEASE_S = 30.0
@@ -30,7 +30,8 @@ _GIVE_BACK = """UPDATE slots SET holder = NULL, until = NULL, last_seq = greates
     WHERE slot = $1 AND holder = $2"""
 _NOTE_PROCESS = """INSERT INTO processes (holder, slot, seen, software, config_hash)
     VALUES ($1, $2, clock_timestamp(), $3, $4) ON CONFLICT (holder) DO UPDATE
-    SET seen = excluded.seen, slot = excluded.slot"""
+    SET seen = excluded.seen, slot = excluded.slot RETURNING seen"""
+_NOTE_AGAIN = "UPDATE processes SET seen = clock_timestamp() WHERE holder = $1 AND seen >= $2 RETURNING seen"
 _COUNT_PROCESSES = """SELECT count(*), count(DISTINCT config_hash) FROM processes
     WHERE seen > clock_timestamp() - interval '30 seconds'"""
 _FORGET_PROCESSES = "DELETE FROM processes WHERE holder = $1 OR seen < clock_timestamp() - interval '60 seconds'"
@@ -45,13 +46,14 @@ class SlotLease:
 
     Args:
         pool: durable connections.
+        watch: is told what this process has written of itself.
         software: this version of Bandstand.
         config_hash: of the settings that all processes should share.
         clock: seconds since the epoch, by which events are dated.
         monotonic: seconds that no one sets.
 
     Attributes:
-        holder: the name of this process, by chance.
+        holder: the name of this process.
         sequence: gives the numbers.
         skew_s: by how much this clock is ahead of the database's.
         processes: how many share the ledger, as of the last renewal.
@@ -61,6 +63,7 @@ class SlotLease:
     def __init__(
         self,
         pool: ConnectionPool,
+        watch: RestoreWatch,
         *,
         software: str,
         config_hash: str,
@@ -68,18 +71,22 @@ class SlotLease:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
+        self._watch = watch
         self._software = software
         self._config_hash = config_hash
         self._clock = clock
         self._monotonic = monotonic
         self._valid_until = 0.0
-        self.holder = secrets.token_hex(8)
+        self.holder = watch.holder
         self.sequence = SlotSequence(0)
         self.skew_s = 0.0
         self.processes = self.configurations = 1
 
-    async def take(self) -> None:
+    async def take(self, pool: ConnectionPool | None = None) -> None:
         """Take a slot that nobody holds.
+
+        Args:
+            pool: other connections than usual.
 
         Raises:
             ConfigurationError: all are taken, or held because the ledger is being moved.
@@ -89,18 +96,18 @@ class SlotLease:
         async def take(channel: Channel, _: int) -> Any:
             values = (self.holder, LEASE_S, REST_S)
             row = await channel.session.fetchrow(_TAKE, *values)
-            if row is not None:
-                await channel.session.execute(
-                    _NOTE_PROCESS, self.holder, row["slot"], self._software, self._config_hash
-                )
-            return row
+            if row is None:
+                return None
+            noted = (self.holder, row["slot"], self._software, self._config_hash)
+            return row, await channel.session.fetchval(_NOTE_PROCESS, *noted)
 
-        row = await self._pool.transact(take)
-        if row is None:
-            if await self._pool.fetch_one(_IS_LEAVING, f"{MOVER_PREFIX}%"):
+        pool = pool or self._pool
+        taken = await pool.transact(take)
+        if taken is None:
+            if await pool.fetch_one(_IS_LEAVING, f"{MOVER_PREFIX}%"):
                 raise ConfigurationError("the ledger of STATE_URL is being moved into a directory: let that end")
             raise ConfigurationError("256 processes use this ledger already, or have until half a minute ago")
-        slot, last_seq, now, was_lost = row
+        (slot, last_seq, now, was_lost), self._watch.seen = taken
         # Who died may have given numbers that nobody wrote down, none of them after their lease.
         last = max(last_seq, self.sequence.last)
         self.sequence = SlotSequence(slot, max(last, first_seq_at(now)) if was_lost else last)
@@ -111,23 +118,29 @@ class SlotLease:
 
         Raises:
             LostLeaseError: another process has it by now.
+            StorageUnavailableError: the ledger has gone back, or cannot be reached.
         """
         asked = self._monotonic()
 
-        async def renew(channel: Channel, _: int) -> float | None:
+        async def renew(channel: Channel, _: int) -> tuple[float | None, Any]:
             values = (self.sequence.slot, self.holder, LEASE_S, self.sequence.last)
             now: float | None = await channel.session.fetchval(_RENEW, *values)
-            await channel.session.execute(
-                _NOTE_PROCESS, self.holder, self.sequence.slot, self._software, self._config_hash
-            )
+            seen = await channel.session.fetchval(_NOTE_AGAIN, self.holder, self._watch.seen)
+            if seen is None:
+                self._watch.note_restore()
+                self._watch.require_same()
             self.processes, self.configurations = await channel.session.fetchrow(_COUNT_PROCESSES)
-            return now
+            return now, seen
 
-        now = await self._pool.transact(renew)
+        now, self._watch.seen = await self._pool.transact(renew)
         if now is None:
-            self._valid_until = 0.0
+            self.invalidate()
             raise LostLeaseError("this process was away for too long, and needs another slot")
         self._note(asked, now)
+
+    def invalidate(self) -> None:
+        """Give no numbers until a slot is taken again."""
+        self._valid_until = 0.0
 
     async def give_back(self) -> None:
         """Let another have the slot, from the numbers that are spent on."""
@@ -136,7 +149,7 @@ class SlotLease:
             await channel.session.execute(_GIVE_BACK, self.sequence.slot, self.holder, self.sequence.last)
             await channel.session.execute(_FORGET_PROCESSES, self.holder)
 
-        self._valid_until = 0.0
+        self.invalidate()
         await self._pool.transact(give_back)
 
     @property

@@ -242,6 +242,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def subscribe(self, on_change: Callable[[], Awaitable[None]]) -> None:
         self._deployment.subscribe(on_change)
 
+    def subscribe_restores(self, listener: Callable[[], Awaitable[None]]) -> None:
+        self._deployment.subscribe_restores(listener)
+
     async def log_promotion(self, promotion: Promotion) -> None:
         await self._deployment.log_promotion(promotion)
 

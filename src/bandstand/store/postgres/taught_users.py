@@ -21,6 +21,7 @@ from bandstand.store.postgres.schema import FORMAT
 _PAGE = 1000
 _META = "SELECT key, value FROM meta"
 _KEYS = "SELECT uid FROM users ORDER BY uid"
+_SCHEMAS = "SELECT name, hash FROM schemas"
 _USERS = "SELECT uid, user_id FROM users WHERE uid > $1 AND uid <= $2 ORDER BY uid LIMIT $3"
 _IS_THERE = """SELECT EXISTS (SELECT 1 FROM users WHERE user_id = $1)
     AND NOT EXISTS (SELECT 1 FROM tombstones WHERE user_hash = $2 AND seq > $3)"""
@@ -81,6 +82,10 @@ class SharedTaughtUsers:
                 self._users.drop_all()
                 yield found.profile if found.uid == uid else None
             after = rows[-1]["uid"]
+
+    def list_schemas(self) -> dict[str, str]:
+        """The hash of each feature schema that sums are kept under."""
+        return dict(self._fetch(_SCHEMAS))
 
     def is_there(self, user_id: str, seq: int) -> bool:
         """Whether a user was not erased after the event ``seq``."""

@@ -42,6 +42,13 @@ class PolicyRegistry:
         self._schemas: dict[str, FeatureSchema] = dict(catalogue.schemas)
         self._memories = {name: policy.memory for name, policy in catalogue.policies.items()}
 
+    def forget(self) -> None:
+        """Know no rows any more: the ledger is another one."""
+        self._refs.clear()
+        self._ids.clear()
+        self._shadows = []
+        self.reconfigure(self._catalogue)
+
     def load(self, connection: sqlite3.Connection) -> None:
         """Read the policy rows; encodings of schemas no longer configured come from the ledger.
 
