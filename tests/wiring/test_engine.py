@@ -65,15 +65,13 @@ def test_another_loop_has_a_directory_of_its_own_or_a_schema(tmp_path: Path) -> 
     assert everybody.ledger.options.has_one_model
 
 
-async def test_no_two_loops_have_the_same_schema_and_behind_a_pooler_there_is_none(tmp_path: Path) -> None:
+async def test_no_two_loops_have_the_same_schema(tmp_path: Path) -> None:
     def build_places(url: str) -> LoopPlaces:
         settings = read_settings(state_dir=str(tmp_path), state_url=url)
         return build_loop_places(settings, build_engine(settings, CATALOGUE, observe).store)
 
     places = [await build_places(f"{URL}?schema={'long' * 12}").claim(f"menu.2-{'x' * 60}") for _ in range(2)]
     assert len({place for place in places if place is not None and re.fullmatch("[a-z][a-z0-9_]{40,62}", place)}) == 2
-    with pytest.raises(UnsupportedByEngineError, match="pooler"):
-        await build_places(f"{URL}?pooler=transaction").claim("menu")
 
 
 @pytest.mark.parametrize(("own", "kept"), [(None, 60), (0, 0), (30, 30)])

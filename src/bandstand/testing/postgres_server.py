@@ -109,12 +109,21 @@ class PostgresServer:
         """The URL of a ledger in a schema of its own."""
         return f"postgresql://bandstand@/postgres?host={quote(str(self.folder), safe='')}&schema={schema}"
 
-    def _run(self, program: str, *arguments: str) -> None:
-        prefix: tuple[str, ...] = () if self._network is None else ("ip", "netns", "exec", self._network)
+    def build_prefix(self, folder: Path) -> tuple[str, ...]:
+        """What to put before another program that is to run as the server does, and writes to that folder."""
         if self._user is not None:
-            group = str(pwd.getpwnam(self._user).pw_gid)
-            prefix = (*prefix, "setpriv", "--reuid", self._user, "--regid", group, "--clear-groups")
-        command = [*prefix, str(self._programs / program), *arguments]
+            shutil.chown(folder, self._user)
+        return self._build_prefix()
+
+    def _build_prefix(self) -> tuple[str, ...]:
+        if self._user is None:
+            return ()
+        group = str(pwd.getpwnam(self._user).pw_gid)
+        return ("setpriv", "--reuid", self._user, "--regid", group, "--clear-groups")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        network: tuple[str, ...] = () if self._network is None else ("ip", "netns", "exec", self._network)
+        command = [*network, *self._build_prefix(), str(self._programs / program), *arguments]
         # A server that is left running would keep a pipe open: its words go to a file.
         with (self.folder / "commands").open("ab") as words:
             done = subprocess.run(command, stdout=words, stderr=subprocess.STDOUT, cwd=self.folder, check=False)  # noqa: S603 (its own programs)

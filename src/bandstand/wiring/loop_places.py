@@ -60,11 +60,7 @@ class SchemaPlaces(LoopPlaces):
         self._directories = LoopDirectories(state_dir)
 
     async def claim(self, name: str) -> str | None:
-        """A schema that no loop ever had.
-
-        Raises:
-            UnsupportedByEngineError: there can be none behind this pooler.
-        """
+        """A schema that no loop ever had."""
         return self._schemas.build_name(name)
 
     async def discard(self, name: str, place: str | None) -> None:

@@ -95,12 +95,11 @@ class SharedDays(DayReader):
 
         async def read(channel: Channel, _: int) -> tuple[int, list[list[Any]]]:
             session = channel.session
-            async with session.transaction(isolation="repeatable_read", readonly=True):
-                end = await _find_page_end(session, after, last)
-                queries = (_DECISIONS, _REWARDS, _REVOCATIONS, _MARKS)
-                return end, [await session.fetch(query, after, end) for query in queries]
+            end = await _find_page_end(session, after, last)
+            queries = (_DECISIONS, _REWARDS, _REVOCATIONS, _MARKS)
+            return end, [await session.fetch(query, after, end) for query in queries]
 
-        end, found = self._runner.run(self._pool.run(read, is_long=True))
+        end, found = self._runner.run(self._pool.run(read, is_long=True, is_snapshot=True))
         kept = baselines.kept_until
         decisions = [row for row in found[0] if row["version"] >= kept.get(row["uid"], 0)]
         others = ([row for row in rows if row["n"] > kept.get(row["uid"], 0)] for rows in found[1:])

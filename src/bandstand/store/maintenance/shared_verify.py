@@ -208,12 +208,11 @@ class _Checker:
         """Do something about a user as of one moment, or under locks."""
 
         async def run(channel: Channel, _: int) -> T:
-            session = channel.session
-            isolation = "read_committed" if is_written else "repeatable_read"
-            async with session.transaction(isolation=isolation, readonly=not is_written):
-                return await work(session, uid)
+            return await work(channel.session, uid)
 
-        return await self._pool.run(run, is_long=True)
+        if is_written:
+            return await self._pool.transact(run, is_long=True)
+        return await self._pool.run(run, is_long=True, is_snapshot=True)
 
     async def _check(self, session: Session, uid: int) -> str | None:
         """What is wrong with a checkpoint; ``None`` for nothing, and empty where nobody reads it."""

@@ -91,6 +91,7 @@ class Arrival:
             ConfigurationError: there is no way to the database.
             BandstandError: it failed in the block.
         """
+        self._pool.require_own_sessions()
         try:
             session = await self._pool.connect()
         except (*REPEATABLE_ERRORS, asyncpg.PostgresError, ValueError) as error:

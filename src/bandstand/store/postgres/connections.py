@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
 
-from bandstand.errors import OverloadedError, StorageUnavailableError
+from bandstand.errors import ConfigurationError, OverloadedError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, ROW_ERRORS, describe, to_storage_error
 from bandstand.store.postgres.figures import PoolFigures
@@ -70,11 +70,12 @@ class ConnectionPool:
         self._idle: deque[tuple[int, Session | None]] = deque((number, None) for number in range(size))
         self._free = asyncio.Semaphore(size)
         self.first_stripe = first_stripe
+        self._local_settings = ";".join(f"SET LOCAL {name} = '{value}'" for name, value in self._build_settings().items())
         self.last_round_trip_s: float | None = None
         self.figures = PoolFigures()
 
     async def connect(self) -> Session:
-        """A new connection, with the settings that all of its kind have; behind a pooler they are the role's."""
+        """A new connection, with the settings that all of its kind have; behind a pooler each transaction has them."""
         settings = {"application_name": "bandstand"}
         if not self._address.has_transaction_pooler:
             settings |= self._build_settings()
@@ -85,7 +86,7 @@ class ConnectionPool:
             statement_cache_size=0 if self._address.has_transaction_pooler else 200,
             target_session_attrs=None if self._reads_only else "read-write",
         )
-        if self._watch is not None:
+        if self._watch is not None and not self._address.has_transaction_pooler:
             try:
                 async with asyncio.timeout(_STATEMENT_S):
                     await self._watch.check(session)
@@ -93,6 +94,15 @@ class ConnectionPool:
                 session.terminate()
                 raise
         return session
+
+    def require_own_sessions(self) -> None:
+        """Refuse to work on connections whose sessions are others' too.
+
+        Raises:
+            ConfigurationError: a pooler lends them for one transaction at a time.
+        """
+        if self._address.has_transaction_pooler:
+            raise ConfigurationError("moving a ledger takes a URL without pooler=transaction: go past the pooler")
 
     def _build_settings(self) -> dict[str, str]:
         settings = {
@@ -135,10 +145,13 @@ class ConnectionPool:
                 self.figures.busy -= 1
                 self.figures.open += (kept is not None) - was_open
 
-    async def run(self, work: Work[T], *, is_long: bool = False) -> T:
+    async def run(self, work: Work[T], *, is_long: bool = False, is_snapshot: bool = False) -> T:
         """Run a function on a connection; retry it for some seconds while the database is away.
 
-        What ``is_long`` may take its time.
+        Args:
+            work: the function.
+            is_long: whether it may take its time.
+            is_snapshot: whether it reads all as of one moment, and writes nothing.
 
         Raises:
             StorageFullError, StorageUnavailableError: it was not to be.
@@ -149,7 +162,7 @@ class ConnectionPool:
                 async with self.use() as channel:
                     started = time.perf_counter()
                     async with asyncio.timeout(None if is_long else _STATEMENT_S):
-                        result = await work(channel, tries)
+                        result = await self._do(work, channel, tries, is_snapshot=is_snapshot)
                     self.last_round_trip_s = time.perf_counter() - started
                     self.figures.record_call(self.last_round_trip_s)
                     return result
@@ -165,6 +178,17 @@ class ConnectionPool:
             tries += 1
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _do(self, work: Work[T], channel: Channel, tries: int, *, is_snapshot: bool) -> T:
+        """Run a function; behind a pooler in a transaction, the only time that a session is this connection's."""
+        is_pooled = self._address.has_transaction_pooler
+        if not is_pooled and not is_snapshot:
+            return await work(channel, tries)
+        isolation = "repeatable_read" if is_snapshot else None
+        async with channel.session.transaction(isolation=isolation, readonly=is_snapshot):
+            if is_pooled:
+                await channel.session.execute(self._local_settings)
+            return await work(channel, tries)
 
     async def fetch(self, query: str, *values: object) -> list[Any]:
         """The rows of a question."""
@@ -190,7 +214,8 @@ class ConnectionPool:
         """
 
         async def begin(channel: Channel, tries: int) -> T:
-            async with channel.session.transaction():
+            is_begun = self._address.has_transaction_pooler
+            async with nullcontext() if is_begun else channel.session.transaction():
                 if is_long:
                     await channel.session.execute("SET LOCAL statement_timeout = 0")
                 return await work(channel, tries)

@@ -124,16 +124,15 @@ class SharedEventReader:
 
         async def read(channel: Channel, _: int) -> tuple[int, list[Any], list[Any], list[Any]]:
             session = channel.session
-            async with session.transaction(isolation="repeatable_read", readonly=True):
-                until = await _find_page_end(session, after, last, page)
-                return (
-                    until,
-                    await session.fetch(_DECISIONS, after, until, first, last, begin, end),
-                    await session.fetch(_REWARDS, after, until, last, end),
-                    await session.fetch(_MARKS, after, until, end),
-                )
+            until = await _find_page_end(session, after, last, page)
+            return (
+                until,
+                await session.fetch(_DECISIONS, after, until, first, last, begin, end),
+                await session.fetch(_REWARDS, after, until, last, end),
+                await session.fetch(_MARKS, after, until, end),
+            )
 
-        until, decisions, rewards, marks = await self._pool.run(read, is_long=True)
+        until, decisions, rewards, marks = await self._pool.run(read, is_long=True, is_snapshot=True)
         events: list[LoggedEvent] = [
             _to_decision(row, names) for row in decisions if row["version"] >= kept.get(row["uid"], 0)
         ]

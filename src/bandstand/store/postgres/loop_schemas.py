@@ -4,7 +4,6 @@ import hashlib
 import re
 import secrets
 
-from bandstand.errors import UnsupportedByEngineError
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.deployment_log import LOCK_DEPLOYMENT
 from bandstand.store.postgres.ledger import SharedLedger
@@ -28,14 +27,8 @@ class LoopSchemas:
         """A name for the schema of a new loop: no other loop ever had it, nor an earlier one of the same name.
 
         So a process that has not heard of a deletion can never write into what was made afterwards.
-
-        Raises:
-            UnsupportedByEngineError: a pooler keeps sessions from having a schema of their own.
         """
-        address = self._ledger.address
-        if address.has_transaction_pooler:
-            raise UnsupportedByEngineError("loops beside the default one need a STATE_URL without pooler=transaction")
-        return build_schema_name(address.schema, loop, secrets.token_hex(6))
+        return build_schema_name(self._ledger.address.schema, loop, secrets.token_hex(6))
 
     async def drop(self, schema: str) -> None:
         """Drop the schema of a loop that is gone, with all that it holds; idempotent."""

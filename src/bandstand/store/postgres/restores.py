@@ -2,7 +2,7 @@
 
 Four things tell: the row that this process writes of itself every ten seconds, the table that it is in, the database,
 and the server with its timeline; no way to restore leaves all of them as they were. They are looked at on every new
-connection before it is used, for most restores end all connections, and once a second.
+connection before it is used, for most restores end all connections, and once a second; behind a pooler, once a second.
 """
 
 import asyncio
@@ -101,7 +101,8 @@ class RestoreWatch:
     async def _look(self, session: Any) -> tuple[Any, LedgerMark]:
         row = await session.fetchrow(_LOOK, self.holder)
         try:
-            server = tuple(await session.fetchrow(_SERVER))
+            async with session.transaction():  # or what it is in would end with a refusal
+                server = tuple(await session.fetchrow(_SERVER))
         except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFunctionError):
             server = None
         return row["seen"], LedgerMark(row["place"], row["database"], server)

@@ -101,6 +101,7 @@ class Withdrawal:
             ConfigurationError: there is no way to the database, or no ledger there that this version reads.
             BandstandError: it failed in the block.
         """
+        self._pool.require_own_sessions()
         try:
             session, self._keeper = await self._pool.connect(), await self._pool.connect()
         except (*REPEATABLE_ERRORS, asyncpg.PostgresError, ValueError) as error:
