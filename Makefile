@@ -76,9 +76,10 @@ browser: ## install Chromium for the browser tests, by apt-get, where it is miss
 proxies: ## install nginx and HAProxy for the tests behind them, by apt-get, where one is missing
 	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null && command -v haproxy > /dev/null || { $(APT_INSTALL) nginx-light haproxy; }
 
-databases: ## install PostgreSQL for the tests of its engine, and what they cut its links with, by apt-get, where missing
+databases: ## install PostgreSQL and PgBouncer for the tests of its engine, and what they cut its links with, by apt-get, where missing
 	@ls /usr/lib/postgresql/*/bin/postgres > /dev/null 2>&1 || command -v postgres > /dev/null || { $(APT_INSTALL) postgresql; }
 	@command -v ip > /dev/null || { $(APT_INSTALL) iproute2; }
+	@command -v pgbouncer > /dev/null || test -x /usr/sbin/pgbouncer || { $(APT_INSTALL) pgbouncer; }
 
 chaos: $(INSTALLED_TEST) ## kill processes and databases under load, for as long as it takes; CHAOS=N times the short form
 	BANDSTAND_CHAOS=$(or $(CHAOS),25) $(BIN)/pytest -q -m slow tests/store/postgres

@@ -10,7 +10,7 @@ import pytest
 from bandstand.bandit.loop_definition import LoopDefinition
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.config.settings import read_settings
-from bandstand.errors import ConfigurationError, UnsupportedByEngineError
+from bandstand.errors import ConfigurationError
 from bandstand.service.loop_runtime import LoopPlaces
 from bandstand.store.embedded.store import EmbeddedStore
 from bandstand.store.postgres.store import SharedStore

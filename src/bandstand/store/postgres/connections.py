@@ -70,7 +70,9 @@ class ConnectionPool:
         self._idle: deque[tuple[int, Session | None]] = deque((number, None) for number in range(size))
         self._free = asyncio.Semaphore(size)
         self.first_stripe = first_stripe
-        self._local_settings = ";".join(f"SET LOCAL {name} = '{value}'" for name, value in self._build_settings().items())
+        self._local_settings = ";".join(
+            f"SET LOCAL {name} = '{value}'" for name, value in self._build_settings().items()
+        )
         self.last_round_trip_s: float | None = None
         self.figures = PoolFigures()
 
