@@ -5,13 +5,12 @@ The child is ``bandstand judge-run RUN``; what it learns from are the labels tha
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from bandstand.background_runs import RunKind, RunQueue
-from bandstand.errors import BandstandError, FieldError, InvalidRequestError, UnsupportedByEngineError
+from bandstand.errors import BandstandError, FieldError, InvalidRequestError
 from bandstand.judge.calibration import MIN_EXAMPLES
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.run_table import RunRecord
@@ -65,20 +64,27 @@ class JudgeRunQueue(RunQueue):
 
     Args:
         runs: where they are kept.
-        state_dir: of the loop, handed to the children, which read its ledger; ``None`` if there is none to read.
+        words: by which the children find the loop's ledger.
+        environment: of the children, for what no list of processes may show; this process's if ``None``.
         clock: seconds since the epoch.
 
     Attributes:
         made_at: when this service came up: what was learned before acts in it, what is learned later does not yet.
     """
 
-    def __init__(self, runs: JudgeRuns, state_dir: Path | None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        runs: JudgeRuns,
+        words: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.made_at = clock()
-        self._has_ledger = state_dir is not None
         super().__init__(
             runs,
             RunKind(
-                "judge run", UnknownJudgeRunError, lambda run: ("judge-run", str(run), "--state-dir", str(state_dir))
+                "judge run", UnknownJudgeRunError, lambda run: ("judge-run", str(run), *words), environment=environment
             ),
             clock=clock,
         )
@@ -94,10 +100,7 @@ class JudgeRunQueue(RunQueue):
         Raises:
             InvalidRequestError: they are too few.
             OverloadedError: too many runs wait.
-            UnsupportedByEngineError: there is no ledger here that a run could read.
         """
-        if not self._has_ledger:
-            raise UnsupportedByEngineError("the judge learns from the ledger of a state directory, not of STATE_URL")
         if labels < MIN_EXAMPLES:
             raise InvalidRequestError(f"this needs {MIN_EXAMPLES} labelled turns, and there are {labels}")
         return await self.enqueue(plan.to_json(), labels, client)

@@ -177,7 +177,11 @@ def _build_shared_engine(
         directory=None,
         evaluations=SharedEvaluationRuns(address, store.ledger.lease.holder),
         words=("--loop", definition.name),
-        environment=None if settings.state_url is None else {**os.environ, "STATE_URL": url},
+        environment={
+            **os.environ,
+            "STATE_DIR": str(settings.state_dir),
+            **({} if settings.state_url is None else {"STATE_URL": url}),
+        },
         prior_ledger=store.priors,
         model=SharedModel(store.ledger),
     )

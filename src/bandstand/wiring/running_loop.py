@@ -142,7 +142,7 @@ class RunningLoop:
         directory = get_loop_directory(settings, place or self.name)
         self._simulations = SimulationQueue(Simulations(directory), directory, catalogue)
         self._evaluations = EvaluationQueue(engine.evaluations, engine.words, catalogue, environment=engine.environment)
-        self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
+        self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.words, environment=engine.environment)
         self._sight = engine.sight
         self._orphans = OrphanRewards()
         if shared.opinions is None:

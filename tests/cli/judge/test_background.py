@@ -1,27 +1,34 @@
 """``bandstand judge-run``: learns from people's labels, keeps none of their words, and stops when nobody wants it."""
 
+import asyncio
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from bandstand.cli.judge import background
 from bandstand.cli.judge.background import play_judge_run
 from bandstand.judge.training import train
 from bandstand.service.judge_runs import JudgeRunKind, JudgeRunPlan, UnknownJudgeRunError
+from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.tables.judge_runs import JudgeRuns
 from bandstand.store.tables.run_table import RunRecord
 from tests.evaluate.ledgers import persona_world, play_world
+from tests.store.given import Subject
 from tests.store.populated import catalogue_of
+from tests.store.postgres.shared import make_shared, run_law_server
 
 TAXONOMY = "followup-v1"
 WORDS = "zebra"
+_SET_LABEL = "(document::jsonb || jsonb_build_object('label', $2::text, 'tier', 'person'))::text"
 
 
 def list_labels() -> Iterator[dict[str, str]]:
@@ -93,6 +100,29 @@ def test_a_run_teaches_and_keeps_figures_but_no_words(state: Path, kind: JudgeRu
     assert WORDS not in (made.summary or "")
     with pytest.raises(UnknownJudgeRunError):
         play_judge_run(run, str(state))
+
+
+@pytest.mark.slow
+async def test_a_run_reads_the_labels_of_a_shared_ledger(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_law_server() as url:
+        session = await asyncpg.connect(LedgerAddress.parse(url).dsn)
+        async with Subject(make_shared(url)) as subject:
+            for label in list_labels():
+                texts = (label["query_t"], label["answer_t"], label["query_t1"], "")
+                turn = replace(subject.turn(await subject.decide("anna")), texts=texts)
+                taken = (await subject.store.accept(turn)).judgement
+                await subject.build_conclusion(taken, 0.5, "override")
+                label_of = f"UPDATE bandstand.verdicts SET document = {_SET_LABEL} WHERE judgement = $1"  # noqa: S608 (a constant)
+                await session.execute(label_of, taken.seq, label["label"])
+        await session.close()
+        monkeypatch.setenv("STATE_URL", url)
+        monkeypatch.setenv("STATE_DIR", str(state))
+        run = enqueue(state)
+        await asyncio.to_thread(play_judge_run, run, None)
+    made = find(state, run)
+    assert (made.state, made.error) == ("done", None)
+    assert json.loads(made.summary or "")["labels"] == 26
+    assert list_learned(state) == ["calibration.json"]
 
 
 def test_it_is_interrupted_where_its_service_is_gone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ async def test_law_where_every_first_answer_is_lost(law: Law, database: str, mon
     """What was asked is done and committed, and nobody hears of it: it is asked again, and counts once."""
     run = ConnectionPool.run
 
-    async def lose_first(pool: ConnectionPool, work: connections.Work[T], *, is_long: bool = False) -> T:
+    async def lose_first(pool: ConnectionPool, work: connections.Work[T], **options: bool) -> T:
         async def lose(channel: Channel, tries: int) -> T:
             result = await work(channel, tries)
             if not tries:
@@ -58,7 +58,7 @@ async def test_law_where_every_first_answer_is_lost(law: Law, database: str, mon
                 raise ConnectionResetError
             return result
 
-        return await run(pool, lose, is_long=is_long)
+        return await run(pool, lose, **options)
 
     await empty_ledger(database)
     monkeypatch.setattr(connections, "_FIRST_PAUSE_S", 0.0)

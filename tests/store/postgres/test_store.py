@@ -39,7 +39,7 @@ async def test_what_comes_as_a_group_has_just_been_sent_is_sent_too() -> None:
     sent: list[int] = []
 
     class _Pool(ConnectionPool):
-        async def run(self, work: Work[T], *, is_long: bool = False) -> T:
+        async def run(self, work: Work[T], **_: bool) -> T:
             return await work(Channel(None, 0), 0)
 
     async def send(_: Channel, events: list[int], tries: int) -> list[int]:

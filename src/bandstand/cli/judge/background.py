@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bandstand.cli.judge.labelled_files import LabelledFile, calibrate_judge, open_judge, train_judge
-from bandstand.cli.state.directory import StateDir, StateLocation, resolve_location
+from bandstand.cli.state.directory import LoopName, StateDir, StateLocation, resolve_location
 from bandstand.config.settings import Settings, read_settings
 from bandstand.errors import BandstandError, InvalidRequestError
 from bandstand.judge.taxonomy import Taxonomy
@@ -38,18 +38,18 @@ class JudgeRunStoppedError(BandstandError):
     code = "judge-run-stopped"
 
 
-def judge_run(run: int, *, state_dir: StateDir = None) -> None:
+def judge_run(run: int, *, state_dir: StateDir = None, loop: LoopName = None) -> None:
     """Calibrate or train the judge as a service queued it; ends when standard input does."""
-    play_judge_run(run, state_dir)
+    play_judge_run(run, state_dir, loop)
 
 
-def play_judge_run(run: int, state_dir: str | None) -> None:
+def play_judge_run(run: int, state_dir: str | None, loop: str | None = None) -> None:
     """Make a run that waits in judge_runs.db; ends when standard input does.
 
     Raises:
         UnknownJudgeRunError: it does not wait.
     """
-    location = resolve_location(state_dir)
+    location = resolve_location(state_dir, loop, or_shared=True)
     runs = JudgeRuns(location.directory)
     record = runs.get(run, time.time())
     claim = runs.claim(run, now=time.time(), only_queued=True)
@@ -149,7 +149,7 @@ async def _run_plan(
 ) -> dict[str, Any]:
     # Local, so that no turn leaves the machine and nothing is spent outside the day's caps, which the service keeps.
     async with open_judge("local", plan.taxonomy, settings) as judge:
-        turns = _read_labels(location, judge.taxonomy)
+        turns = await asyncio.to_thread(_read_labels, location, judge.taxonomy)
         if plan.kind == "calibrate":
             result = await calibrate_judge(
                 turns,
@@ -174,10 +174,20 @@ async def _run_plan(
 
 
 def _read_labels(location: StateLocation, taxonomy: Taxonomy) -> LabelledFile:
-    with open_read_only(location.directory, location.catalogue) as state, state.snapshot():
-        found = list(iter_labelled_turns(state.connection, taxonomy.name))
+    found = _find_labels(location, taxonomy.name)
     records = (SourceRecord(number, f"label {number}", turn) for number, turn in enumerate(found, 1))
     rows = parse_records(records, taxonomy, strict=False)
     if not rows.rows:
         raise InvalidRequestError("there is no labelled turn whose words are still there")
     return LabelledFile(_SOURCE, rows)
+
+
+def _find_labels(location: StateLocation, taxonomy: str) -> list[dict[str, str]]:
+    if location.address is None:
+        with open_read_only(location.directory, location.catalogue) as state, state.snapshot():
+            return list(iter_labelled_turns(state.connection, taxonomy))
+    from bandstand.store.postgres.command_pool import open_command_pool  # noqa: PLC0415 (its driver is an extra)
+    from bandstand.store.postgres.console_queries import list_labelled_turns  # noqa: PLC0415 (the same)
+
+    with open_command_pool(location.address) as (runner, pool):
+        return runner.run(list_labelled_turns(pool, taxonomy))

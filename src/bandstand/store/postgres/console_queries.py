@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandstand.store.ids import format_id, parse_event_id
+from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.picks import SharedPickReader
 from bandstand.store.postgres.reward_statements import NEWEST_REWARD
@@ -92,6 +93,12 @@ _LABELLED = f"""SELECT t.query_t, t.answer_t, t.query_t1, v.document::json ->> '
 
 _LABELLED_COUNTS = f"""SELECT j.taxonomy, count(*) {_PEOPLE} JOIN turns AS t ON t.judgement = j.seq
     WHERE c.cause = 'override' GROUP BY j.taxonomy"""
+
+
+async def list_labelled_turns(pool: ConnectionPool, taxonomy: str) -> list[dict[str, str]]:
+    """Turns that a person has labelled and whose words are there, oldest first, as ``bandstand judge`` reads them."""
+    rows = [dict(row) for row in await pool.fetch(_LABELLED, taxonomy)]
+    return [{name: text for name, text in row.items() if name != "about" or text} for row in rows]
 
 
 class SharedConsoleQueries(ConsoleSource):
@@ -185,8 +192,7 @@ class SharedConsoleQueries(ConsoleSource):
 
     async def list_labelled_turns(self, taxonomy: str) -> list[dict[str, str]]:
         """Turns that a person has labelled and whose words are there, oldest first."""
-        rows = [dict(row) for row in await self._readers.fetch(_LABELLED, taxonomy)]
-        return [{name: text for name, text in row.items() if name != "about" or text} for row in rows]
+        return await list_labelled_turns(self._readers, taxonomy)
 
     async def count_labelled_turns(self) -> dict[str, int]:
         """How many such turns there are of each taxonomy that has any."""
