@@ -5,6 +5,7 @@ import json
 import tempfile
 from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
-from bandstand.errors import UnknownDecisionError
+from bandstand.errors import BandstandError, UnknownDecisionError
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
@@ -38,6 +39,10 @@ from bandstand.testing.postgres_server import find_programs
 from tests.store.checks import list_refs
 from tests.store.given import CATALOGUE, DAY, NOON, VERDICT, Subject, assert_same
 from tests.store.reward_checks import SUM
+
+_SILENT = 200
+_CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'bandstand' AND state <> 'idle'"""
 
 
 class SharedSubjects:
@@ -566,6 +571,35 @@ async def metrics_are_of_the_parts_that_are_there(subjects: SharedSubjects) -> N
     await store.upkeep.apply_retention()
     assert await other.store.load_metric_sums() == []
     assert (await subjects.count("reward_parts"), await subjects.count("windows")) == (0, 0)
+
+
+async def silence_is_taught_once_though_connections_are_cut_in_the_middle_of_groups(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    for number in range(_SILENT):
+        await one.decide(f"user-{number % 5}", window=RewardWindow(due=NOON + number, fallback=-0.5))
+    for subject in (one, other):
+        subject.clock.now = NOON + 7 * DAY
+    closing = [asyncio.create_task(_close_all(subject)) for subject in (one, other)]
+    for _ in range(6):
+        await subjects.session.execute(_CUT)
+        await asyncio.sleep(0.02)  # into the middle of whatever it is
+    async with asyncio.timeout(60):
+        await asyncio.gather(*closing)
+    once = "SELECT count(*), count(DISTINCT decision_seq), count(DISTINCT (uid, n)) FROM rewards"
+    assert tuple(await subjects.session.fetchrow(once)) == (_SILENT, _SILENT, _SILENT)
+    assert await subjects.session.fetchval("SELECT sum(rewards) FROM rollups_s WHERE hour = -1") == _SILENT
+    for subject in (one, other):
+        for number in range(5):
+            assert await subject.load_sums(f"user-{number}") == (_SILENT / 5, -0.5 * _SILENT / 5)
+
+
+async def _close_all(subject: Subject) -> None:
+    """Close windows until none awaits its end; who cannot be reached is asked again."""
+    while True:
+        with suppress(BandstandError):
+            await subject.store.close_windows()
+            if not await subject.store.has_awaiting_windows():
+                return
 
 
 def expect_metrics(parts: int, total: float, squares: float) -> list[MetricSums]:
