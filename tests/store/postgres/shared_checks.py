@@ -41,6 +41,7 @@ from tests.store.given import CATALOGUE, DAY, NOON, VERDICT, Subject, assert_sam
 from tests.store.reward_checks import SUM
 
 _SILENT = 200
+_CUTS = 6
 _CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name = 'bandstand' AND state <> 'idle'"""
 
@@ -580,9 +581,10 @@ async def silence_is_taught_once_though_connections_are_cut_in_the_middle_of_gro
     for subject in (one, other):
         subject.clock.now = NOON + 7 * DAY
     closing = [asyncio.create_task(_close_all(subject)) for subject in (one, other)]
-    for _ in range(6):
-        await subjects.session.execute(_CUT)
-        await asyncio.sleep(0.02)  # into the middle of whatever it is
+    cut = 0
+    while cut < _CUTS and not all(task.done() for task in closing):
+        cut += len(await subjects.session.fetch(_CUT))  # whatever they are in the middle of
+    assert cut > 0
     async with asyncio.timeout(60):
         await asyncio.gather(*closing)
     once = "SELECT count(*), count(DISTINCT decision_seq), count(DISTINCT (uid, n)) FROM rewards"
