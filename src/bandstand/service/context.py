@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import overload
 
+import structlog
+
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.experiment import Arm, Experiment, Split
 from bandstand.bandit.holdout import Holdout, HoldoutSplit
@@ -38,6 +40,8 @@ from bandstand.store.tables.policies import to_policy_ref
 from bandstand.store.tables.promotions import ExperimentStart, Promotion
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.times import format_timestamp
+
+log = structlog.get_logger("bandstand")
 
 DEFAULT_POLICY = "linucb-v2"
 
@@ -161,6 +165,7 @@ class ServiceContext:
 
     async def _resume(self) -> None:
         """Begin again what the ledger knows nothing of, since it was put back to an earlier moment."""
+        log.warning("the ledger was read anew, as after a restore")
         await self._begin_splits()
         await self.refresh()
         await self.update_shadows()

@@ -262,7 +262,7 @@ class SharedLedger:
                 self.record_error(error.detail)
                 await asyncio.sleep(_POLL_S)
                 continue
-            self.record_error("the ledger was put back to an earlier moment, and was read anew")
+            self._last_error = None  # what failed meanwhile did because of it
             for work in (self.reload, *self._on_restore):
                 try:
                     await work()
