@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -30,14 +31,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     match config.option.markexpr:
         case "slow":
             is_module = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-            return (is_module and "pytest.mark.slow" not in collection_path.read_text(encoding="utf-8")) or None
+            return (is_module and not _names_slow_tests(collection_path)) or None
         case "not slow":
             return collection_path.name == "test_made_up_requests.py" or None
     return None
 
 
+@cache
+def _names_slow_tests(module: Path) -> bool:
+    return "pytest.mark.slow" in module.read_text(encoding="utf-8")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that nobody waits for it alone in the end."""
+    unseen = {item.path for item in items if item.get_closest_marker("slow") and not _names_slow_tests(item.path)}
+    if unseen:
+        raise pytest.UsageError(f"`make slow` would not find the slow tests of modules that do not name them: {unseen}")
     items.sort(key=lambda item: item.get_closest_marker("longest") is None)
 
 
