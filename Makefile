@@ -40,8 +40,9 @@ run: $(INSTALLED) ## serve on http://127.0.0.1:8000 with the state in state/
 
 test: lint types contracts pytest ## lint, types, import contracts, then every test that is not slow
 
+# A third of their time they wait, for servers and other processes: one more of them at once than there are cores.
 pytest: $(INSTALLED_TEST) ## every test that is not slow, or those in TESTS; COVERAGE=--cov says what of the source they reach
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(COVERAGE) $(TESTS)
+	$(BIN)/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal $(COVERAGE) $(TESTS)
 
 lint: $(INSTALLED_TEST) ## ruff: rules and format
 	$(BIN)/ruff check

@@ -47,6 +47,7 @@ async def test_a_stranger_meets_no_failure(service: Service) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_twenty_thousand_requests_of_strangers_meet_no_failure(tmp_path: Path) -> None:
     with start_server(tmp_path / "state", DURABILITY="process") as server:
         stranger = Stranger(DOCUMENT, seed=2)

@@ -1,4 +1,4 @@
-"""Servers forked from a process that has imported the service: the import is most of what a start costs.
+"""Servers forked from a process that has imported the service and read its rules: most of what a start costs.
 
 What is forked goes through the command's own ``main``, with its own arguments, environment and log. That
 ``python -m bandstand serve`` comes to the same is for the tests that start it in a shell, or by its name.
@@ -7,6 +7,7 @@ Run as a program it is the nursery: it reads a line of JSON for each order, and 
 """
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -24,6 +25,7 @@ _PRELOADED = (
     "bandstand.api.asgi.logs",
     "bandstand.cli.server",
     "bandstand.wiring.app",
+    "pydantic.v1",  # FastAPI looks for models of that kind
 )
 _RUNS = -1
 
@@ -90,6 +92,13 @@ def _send_order(order: dict[str, Any]) -> int:
 def _run_nursery() -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
+    rulebook = importlib.import_module("bandstand.judge.local.rulebook")
+    taxonomy = importlib.import_module("bandstand.judge.taxonomy")
+    for name in taxonomy.SHIPPED_TAXONOMIES:  # twenty thousand phrases, which the package has in files
+        rulebook.load_shipped_rules(taxonomy.shipped_taxonomy(name))
+    # A server looks once for garbage among all that it has: what is shared here would have to be copied for that.
+    gc.collect()
+    gc.freeze()
     running: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)

@@ -77,7 +77,9 @@ def assert_believed_by_all(processes: list[Process], user_id: str = "") -> None:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def processes(database: str) -> AsyncIterator[list[Process]]:
+async def processes(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Process]]:
+    """Three that look at each other's priors when the test says so, and not each second besides."""
+    monkeypatch.setattr("bandstand.learning.shared_population._POLL_S", 3600.0)
     await empty_ledger(database)
     made = [Process(database, seed) for seed in range(3)]
     for each in made:

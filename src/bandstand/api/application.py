@@ -95,7 +95,6 @@ def build_application(
         summary="Contextual bandits, one model per user.",
         lifespan=options.lifespan,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # the framework's pages load their scripts from elsewhere; the console has one
         redoc_url=None,
         telemetry=_NO_TELEMETRY,
@@ -111,7 +110,8 @@ def build_application(
         build_reactions_router(deployment),
     )
     for router in (*own_routers, *extra_routers):
-        framework.include_router(router)
+        # As they are: include_router() would make every route a second time, and that is most of a start.
+        framework.router.routes.extend(router.routes)
     framework.openapi = lambda: build_schema(framework, wire)  # type: ignore[method-assign]  # FastAPI's documented way
     for kind in (HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, _raise_error)

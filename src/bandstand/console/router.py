@@ -112,11 +112,7 @@ def build_console_router(
     add_reference_routes(reference, guarded, pages, sessions, authorize_reader)
     _add_entrance_route(reference)
     _add_fallback_route(guarded)
-    router = APIRouter()
-    router.include_router(public)
-    router.include_router(reference)
-    router.include_router(guarded)
-    return router
+    return APIRouter(routes=[*public.routes, *reference.routes, *guarded.routes])
 
 
 def _add_entrance_route(routes: APIRouter) -> None:

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Final, Literal, Self, get_args
 
@@ -119,6 +120,7 @@ class Taxonomy:
         return tuple(label.name for label in self.labels if label.polarity == polarity)
 
 
+@cache
 def shipped_taxonomy(name: str) -> Taxonomy:
     """Load ``followup-v1`` or ``correction-v1``.
 

@@ -42,9 +42,11 @@ def test_the_shipped_weights_are_small(name: str) -> None:
 @LAW
 @given(st.text(max_size=200), st.sampled_from([TOLD, OFFERED]))
 def test_the_probabilities_are_a_distribution(message: str, answer: str) -> None:
-    p = CLASSIFIER.predict_probabilities(normalise_message(message, answer))
+    normalised = normalise_message(message, answer)
+    p = CLASSIFIER.predict_probabilities(normalised)
     assert p.shape == (7,)
-    assert np.all(p > 0)
+    assert np.all(p >= 0)
+    assert np.all(p > 0) or normalised.is_aside, "only what speaks of something else has labels that it cannot be"
     assert p.sum() == pytest.approx(1)
 
 

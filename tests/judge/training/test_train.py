@@ -1,3 +1,4 @@
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.local.classifier import Classifier, shipped_weights
-from bandstand.judge.taxonomy import Polarity, Taxonomy
+from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.training import train
 from bandstand.judge.training.dataset import LabelledTurn
 from bandstand.judge.training.softmax import compute_softmax
@@ -84,17 +85,31 @@ def test_the_temperature_makes_confidence_true() -> None:
 
 
 def test_the_shipped_precision_is_what_is_measured() -> None:
-    """The table of precision is remade here in full; the weights only in the slow tests."""
     name, content = next(train.build_shipped_files())
     assert name == "rules/precision.json"
-    assert resources.files("bandstand.judge").joinpath("data", name).read_bytes() == content
+    assert read_shipped(name) == content
 
 
-@pytest.mark.slow
-@pytest.mark.longest
-def test_the_shipped_weights_are_made_again_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = list(train.build_shipped_files())  # once: it takes minutes
+def test_a_check_compares_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [(name, read_shipped(name)) for name in ("rules/precision.json", "followup-v1.npz")]
     monkeypatch.setattr(train, "build_shipped_files", lambda: iter(made))
     assert train.main(["--check"]) == 0
     assert train.main(["--check", "--to", str(tmp_path)]) == 1
     assert list(tmp_path.iterdir()) == []
+    assert train.main(["--to", str(tmp_path)]) == 0
+    assert train.main(["--check", "--to", str(tmp_path)]) == 0
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_would_be_made_again_bit_for_bit() -> None:
+    """All of it takes minutes of computing. Its first iterations, over all examples, tell any change."""
+    records = json.loads(read_shipped(train.TRAINING_RECORD))
+    corpus, readings = train.read_corpus()
+    for name in SHIPPED_TAXONOMIES:
+        made = train.build_training_record(shipped_taxonomy(name), corpus, readings, shipped_weights(name))
+        assert made == records.pop(name)
+    assert records == {}
+
+
+def read_shipped(name: str) -> bytes:
+    return resources.files("bandstand.judge").joinpath("data", name).read_bytes()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import get_client, parse_request
+from bandstand.api.routes.helpers import build_router, get_client, parse_request
 from bandstand.api.schemas.evaluations import EVALUATION, Evaluation, EvaluationList, EvaluationResult
 from bandstand.errors import (
     OverloadedError,
@@ -29,7 +29,7 @@ _KEEPING = (StorageUnavailableError, StorageFullError)
 
 def build_evaluations_router(runs: EvaluationQueue) -> APIRouter:
     """The routes over one service's evaluations."""
-    routes = APIRouter(tags=["evaluations"])
+    routes = build_router("evaluations")
     start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=EVALUATION)
     run_extra = describe_operation(UnknownEvaluationError, *_KEEPING)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from bandstand.api.asgi.disconnect import cancel_on_disconnect
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request, to_json_response
+from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client, parse_request, to_json_response
 from bandstand.api.schemas.generation import GenerateResponse, PromptList, PromptStats, PromptText, RecommendResponse
 from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.errors import StorageUnavailableError
@@ -30,7 +30,7 @@ log = structlog.get_logger("bandstand")
 
 def build_generation_router(deployment: ServiceContext, writing: TipWriting, wire: Wire, metrics: Metrics) -> APIRouter:
     """The routes over one deployment and its way to write tips."""
-    routes = APIRouter(tags=["generation"])
+    routes = build_router("generation")
     generate_extra = describe_operation(*_WRITING, *WRITE_ERRORS, body=wire.generate)
     recommend_extra = describe_operation(*_WRITING, *WRITE_ERRORS, body=wire.recommend)
 

@@ -10,6 +10,7 @@ from bandstand import __version__
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import NotReadyError
+from bandstand.api.routes.helpers import build_router
 from bandstand.api.schemas.learning import Health, HealthWarning, Ready, SharedLedgerHealth
 from bandstand.errors import StorageUnavailableError
 from bandstand.service.attention import AttentionList
@@ -20,7 +21,7 @@ from bandstand.store.tables.console_queries import ConsoleSource
 
 def build_health_router(deployment: ServiceContext, metrics: Metrics, sight: ConsoleSource | None = None) -> APIRouter:
     """The routes over one deployment, and a look into its ledger for what gets picked."""
-    routes = APIRouter(tags=["operations"])
+    routes = build_router("operations")
     attention = AttentionList(deployment, sight)
 
     @routes.get("/health")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, cast
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -35,6 +35,11 @@ class _PathSegment(Convertor[str]):
 
 
 register_url_convertor("id", _PathSegment())
+
+
+def build_router(tag: str) -> APIRouter:
+    """Make a router whose operations have a tag, and are called as their functions are."""
+    return APIRouter(tags=[tag], generate_unique_id_function=lambda route: route.name)
 
 
 async def parse_request(request: Request, body: RequestBody) -> dict[str, Any]:

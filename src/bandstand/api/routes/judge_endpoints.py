@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from bandstand.api.asgi.disconnect import cancel_on_disconnect
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import get_admission, parse_request, to_json_response
+from bandstand.api.routes.helpers import build_router, get_admission, parse_request, to_json_response
 from bandstand.api.schemas.judge_endpoints import (
     ARBITRATE,
     FEEDBACK,
@@ -24,7 +24,7 @@ from bandstand.judge_worker.stateless import StatelessJudge, UnscoredError, arbi
 
 def build_opinions_router(opinions: StatelessJudge, metrics: Metrics) -> APIRouter:
     """The routes over one deployment's judge."""
-    routes = APIRouter(tags=["opinions"])
+    routes = build_router("opinions")
     judge_extra = describe_operation(JudgeOffError, OverloadedError, body=JUDGE)
     feedback_extra = describe_operation(JudgeOffError, UnscoredError, OverloadedError, body=FEEDBACK)
     arbitrate_extra = describe_operation(OverloadedError, body=ARBITRATE)

@@ -9,6 +9,7 @@ from bandstand.api.routes.helpers import (
     WRITE_ERRORS,
     EventCursor,
     PageSize,
+    build_router,
     get_client,
     may_see_content,
     parse_request,
@@ -37,7 +38,7 @@ _CHANGES = (UnknownJudgementError, JudgementExpiredError, AlreadyRewardedError, 
 
 def build_judgements_router(judging: JudgeWorker) -> APIRouter:
     """The routes over one service's judgements."""
-    routes = APIRouter(tags=["judgements"])
+    routes = build_router("judgements")
     judgement_extra = describe_operation(UnknownJudgementError, StorageUnavailableError)
     override_extra = describe_operation(*_CHANGES, *WRITE_ERRORS, body=OVERRIDE)
     retry_extra = describe_operation(UnknownJudgementError, *WRITE_ERRORS, body=RETRY)

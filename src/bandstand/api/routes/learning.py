@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client
+from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client
 from bandstand.api.schemas.judgements import Judgement, TurnTaken
 from bandstand.api.schemas.learning import Activated, RewardResponse, ScoreResponse
 from bandstand.api.schemas.requests import Wire, validate_id
@@ -36,7 +36,7 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 
 def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) -> APIRouter:
     """Score and reward, as the framework and OpenAPI know them; the gate answers them itself, by the same handlers."""
-    routes = APIRouter(tags=["learning"])
+    routes = build_router("learning")
     score_extra = describe_operation(DecisionConflictError, *WRITE_ERRORS, body=wire.score)
     named_extra = describe_operation(DecisionConflictError, LearningModeError, *WRITE_ERRORS, body=wire.score)
     activate_extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
+from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client, parse_request
 from bandstand.api.schemas.loops import LOOP, LoopDetail, LoopList
 from bandstand.api.schemas.requests import validate_id
 from bandstand.bandit.loop_definition import DEFAULT_LOOP, LoopDefinition
@@ -26,7 +26,7 @@ def build_loops_router(loops: Loops, only: str | None = None) -> APIRouter:
         loops: which there are.
         only: the one that callers may see and change, where it is another's than the default loop's application.
     """
-    routes = APIRouter(tags=["loops"])
+    routes = build_router("loops")
     change_extra = describe_operation(UnknownLoopError, LoopRefusedError, UnsupportedByEngineError, *WRITE_ERRORS)
     put_extra = describe_operation(LoopRefusedError, UnsupportedByEngineError, *WRITE_ERRORS, body=LOOP)
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, get_client, parse_request
+from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, build_router, get_client, parse_request
 from bandstand.api.schemas.learning import Erased, Ok, Users
 from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.errors import StorageUnavailableError
@@ -20,7 +20,7 @@ def build_operators_router(deployment: ServiceContext, wire: Wire, erase_user: E
         wire: its bodies.
         erase_user: erases a user, here or in every loop.
     """
-    routes = APIRouter(tags=["operators"])
+    routes = build_router("operators")
     write_extra = describe_operation(*WRITE_ERRORS)
     reset_extra = describe_operation(*WRITE_ERRORS, body=wire.reset)
 

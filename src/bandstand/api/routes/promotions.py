@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
+from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client, parse_request
 from bandstand.api.schemas.launches import LAUNCH, Launch, NewestLaunch
 from bandstand.api.schemas.learning import ActivePolicy
 from bandstand.errors import PromotionRefusedError, StorageUnavailableError
@@ -19,7 +19,7 @@ _LOOKS = describe_operation(StorageUnavailableError)
 
 def build_promotions_router(deployment: ServiceContext) -> APIRouter:
     """Promote and demote over one deployment."""
-    routes = APIRouter(tags=["operators"])
+    routes = build_router("operators")
 
     @routes.post("/policies/{policy:id}/promote", response_model=ActivePolicy, openapi_extra=_CHANGES)
     async def promote(request: Request, policy: str) -> ActivePolicyStatus:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, get_client, parse_request
+from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client, parse_request
 from bandstand.api.schemas.reactions import REAPPLICATION, Reapplication
 from bandstand.service.context import ServiceContext
 from bandstand.service.reactions import ReactionRevision, reapply_reactions
@@ -11,7 +11,7 @@ from bandstand.service.reactions import ReactionRevision, reapply_reactions
 
 def build_reactions_router(deployment: ServiceContext) -> APIRouter:
     """The routes over one deployment."""
-    routes = APIRouter(tags=["operators"])
+    routes = build_router("operators")
 
     @routes.post(
         "/reactions/reapply",

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, get_client, parse_request
+from bandstand.api.routes.helpers import WRITE_ERRORS, EventCursor, PageSize, build_router, get_client, parse_request
 from bandstand.api.schemas.revocations import REVOCATION, Revocation, Revocations
 from bandstand.errors import StorageUnavailableError, UnknownDecisionError
 from bandstand.service.context import ServiceContext
@@ -14,7 +14,7 @@ from bandstand.store.tables.undo import Selection
 
 def build_revocations_router(deployment: ServiceContext) -> APIRouter:
     """The routes over one deployment."""
-    routes = APIRouter(tags=["operators"])
+    routes = build_router("operators")
     extra = describe_operation(UnknownDecisionError, *WRITE_ERRORS, body=REVOCATION)
 
     @routes.post("/revocations", response_model=Revocation, openapi_extra=extra)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import ForbiddenError
-from bandstand.api.routes.helpers import may_see_content
+from bandstand.api.routes.helpers import build_router, may_see_content
 from bandstand.api.schemas.shown import DecisionQuery, Picks, ShownDecisions
 from bandstand.errors import InvalidRequestError, StorageUnavailableError
 from bandstand.service.picks import PickReport, load_pick_report
@@ -18,7 +18,7 @@ GroupCount = Annotated[int, Query(ge=1, le=1000, description="Groups in a table"
 
 def build_shown_router(sight: ConsoleSource) -> APIRouter:
     """The routes over one ledger."""
-    routes = APIRouter(tags=["sight"])
+    routes = build_router("sight")
 
     @routes.get(
         "/decisions",

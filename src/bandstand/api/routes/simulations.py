@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from bandstand.api.openapi import describe_operation
-from bandstand.api.routes.helpers import get_client, parse_request
+from bandstand.api.routes.helpers import build_router, get_client, parse_request
 from bandstand.api.schemas.simulations import (
     SIMULATION,
     Simulation,
@@ -31,7 +31,7 @@ _KEEPING = (StorageUnavailableError, StorageFullError)
 
 def build_simulations_router(runs: SimulationQueue) -> APIRouter:
     """The routes over one service's runs."""
-    routes = APIRouter(tags=["simulations"])
+    routes = build_router("simulations")
     start_extra = describe_operation(OverloadedError, UnknownPolicyError, *_KEEPING, body=SIMULATION)
     run_extra = describe_operation(UnknownRunError, *_KEEPING)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from bandstand.api.openapi import describe_operation
 from bandstand.api.problems import from_field_errors
-from bandstand.api.routes.helpers import may_see_content
+from bandstand.api.routes.helpers import build_router, may_see_content
 from bandstand.api.schemas.learning import History, Policies, Receipt, UserStats
 from bandstand.api.schemas.requests import validate_id
 from bandstand.api.schemas.stats import DeploymentStats
@@ -27,7 +27,7 @@ Explain = Annotated[bool, Query(description="Also take each candidate's mean apa
 
 def build_stats_router(deployment: ServiceContext) -> APIRouter:
     """The routes over one deployment."""
-    routes = APIRouter(tags=["sight"])
+    routes = build_router("sight")
 
     @routes.get("/stats", response_model=UserStats | DeploymentStats, openapi_extra=_READ)
     async def stats_of(user_id: UserId = None, policy: PolicyName = None) -> UserPolicyStats | DeploymentSummary:

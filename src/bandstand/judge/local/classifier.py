@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from operator import itemgetter
 from typing import Any, Final, Self
@@ -210,8 +211,9 @@ class Classifier:
         return np.asarray(self._bias + (sums * weights[:, None]).sum(axis=0) * self._steps)
 
 
+@cache
 def shipped_weights(taxonomy: str) -> Weights:
-    """Load the weights that ship with Bandstand for one of its taxonomies."""
+    """Load the weights that ship with Bandstand for one of its taxonomies: once, for all judges of a process."""
     return Weights.from_bytes(resources.files("bandstand.judge").joinpath("data", f"{taxonomy}.npz").read_bytes())
 
 

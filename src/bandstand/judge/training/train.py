@@ -1,10 +1,12 @@
 """Training: the shipped models from the project's own sentences, bit for bit, and a team's own from its labelled turns.
 
 ``python -m bandstand.judge.training.train`` remakes what is measured or learned under ``data/``: the precision of the
-rules, then the weights of both models. With ``--check`` it compares instead of writing, and fails where they differ.
+rules, the weights of both models, and a record of how those were made. With ``--check`` it compares instead of writing,
+and fails where they differ.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from bandstand.errors import InvalidRequestError
 from bandstand.judge.calibration import MIN_EXAMPLES
 from bandstand.judge.local.classifier import Floats, Weights
-from bandstand.judge.local.ngrams import SIDE, Features, extract_features
+from bandstand.judge.local.ngrams import SIDE, Features, extract_buckets, extract_features
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.rulebook import NO_RULE, load_shipped_rules
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
@@ -29,6 +31,7 @@ from bandstand.judge.training.dataset import LabelledTurn
 from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
 
 SEED: Final = 20_240_501
+TRAINING_RECORD: Final = "training.json"
 PER_SENTENCE: Final = 3
 MIN_ROWS: Final = MIN_EXAMPLES
 
@@ -41,6 +44,8 @@ _TEMPERATURE_ITERATIONS: Final = 150
 _OWN_ITERATIONS: Final = 100
 _HELD_OUT: Final = 5
 """One sentence in so many is kept from the weights that the temperature is fitted with."""
+FIRST_ITERATIONS: Final = 10
+"""Of each fit: how far a training goes that only shows that it would still be the recorded one."""
 _TEMPERATURES: Final = tuple(0.5 + step / 100 for step in range(251))
 
 # What share of follow-ups each label is taken to have. The corpus holds more complaints than people make, because there
@@ -67,7 +72,13 @@ _LABEL_SHARES: Final[Mapping[str, Mapping[str, float]]] = {
 _Mask = NDArray[np.bool_]
 
 
-def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]) -> Weights:
+def train_shipped(
+    taxonomy: Taxonomy,
+    corpus: Sequence[Example],
+    readings: Sequence[NormalisedTurn],
+    *,
+    max_iterations: int = _ITERATIONS,
+) -> Weights:
     """Train the model that ships for a taxonomy; the same corpus always gives the same weights.
 
     First the side of turns that do not say what was chosen, from all turns as if none did, those that do at a share of
@@ -79,6 +90,7 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
         taxonomy: a shipped one.
         corpus: from :func:`bandstand.judge.training.corpus.generate_examples`.
         readings: of each example's turn.
+        max_iterations: after how many gradient steps each fit ends at the latest.
     """
     labels = [example.labels[taxonomy.name] for example in corpus]
     allowed = np.array([[name == label for name in taxonomy.label_names] for label in labels])
@@ -94,7 +106,8 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
 
     def fit_plain(chosen: _Mask, iterations: int) -> tuple[Floats, Floats]:
         design = DesignMatrix.from_features(_select_features(plain, chosen))
-        return fit(design, allowed[chosen], plain_counts[chosen], decay=_DECAY, iterations=iterations)
+        steps = min(iterations, max_iterations)
+        return fit(design, allowed[chosen], plain_counts[chosen], decay=_DECAY, iterations=steps)
 
     weights, bias = fit_plain(is_plain & ~held_out, _TEMPERATURE_ITERATIONS)
     asked = held_out & ~has_about
@@ -106,7 +119,7 @@ def train_shipped(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Seque
         allowed[has_about],
         _compute_counts(allowed[has_about], shares),
         decay=_DECAY,
-        iterations=_ITERATIONS,
+        iterations=min(_ITERATIONS, max_iterations),
         start=(np.concatenate([weights[:SIDE], weights[:SIDE]]), bias),
         learns_bias=False,
     )
@@ -196,15 +209,60 @@ def compute_rule_precision(
 
 def build_shipped_files() -> Iterator[tuple[str, bytes]]:
     """Remake every file that is measured or learned: its name under ``data/`` and its content."""
-    corpus = list(generate_examples(SEED, PER_SENTENCE))
-    readings = [normalise_turn(example.turn.cut()) for example in corpus]
+    corpus, readings = read_corpus()
     taxonomies = [shipped_taxonomy(name) for name in SHIPPED_TAXONOMIES]
     precision = {taxonomy.name: compute_rule_precision(taxonomy, corpus, readings) for taxonomy in taxonomies}
     counted = sum(not example.about_only for example in corpus)
     document = {"seed": SEED, "examples": counted, "taxonomies": precision}
     yield "rules/precision.json", f"{json.dumps(document, indent=1)}\n".encode()
+    records = {}
     for taxonomy in taxonomies:
-        yield f"{taxonomy.name}.npz", train_shipped(taxonomy, corpus, readings).to_bytes()
+        weights = train_shipped(taxonomy, corpus, readings)
+        records[taxonomy.name] = build_training_record(taxonomy, corpus, readings, weights)
+        yield f"{taxonomy.name}.npz", weights.to_bytes()
+    yield TRAINING_RECORD, f"{json.dumps(records, indent=1)}\n".encode()
+
+
+def read_corpus() -> tuple[list[Example], list[NormalisedTurn]]:
+    """Return the examples that the shipped models learn from, and the reading of each one's turn."""
+    corpus = list(generate_examples(SEED, PER_SENTENCE))
+    return corpus, [normalise_turn(example.turn.cut()) for example in corpus]
+
+
+def build_training_record(
+    taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn], weights: Weights
+) -> dict[str, Any]:
+    """Describe how weights were made, so that seconds suffice to see whether they would be made so again.
+
+    A training is wholly determined by its examples, its parameters and its arithmetic. The first two are hashed as what
+    enters the fits; what they and the arithmetic make shows in the first iterations, rounded as it ships.
+
+    Args:
+        taxonomy: a shipped one.
+        corpus: what they learned from.
+        readings: of each example's turn.
+        weights: what came of all iterations.
+
+    Returns:
+        A JSON object: the iterations of the fits, and the hashes of the examples, of the weights after the first
+        iterations, and of those after all.
+    """
+    first = train_shipped(taxonomy, corpus, readings, max_iterations=FIRST_ITERATIONS)
+    return {
+        "iterations": [_TEMPERATURE_ITERATIONS, _ITERATIONS, _ITERATIONS],
+        "examples": _hash_examples(taxonomy, corpus, readings),
+        "first_weights": first.hash,
+        "weights": weights.hash,
+    }
+
+
+def _hash_examples(taxonomy: Taxonomy, corpus: Sequence[Example], readings: Sequence[NormalisedTurn]) -> str:
+    """Hash labels and buckets, which are whole numbers: a single word that changes would round away in weights."""
+    digest = hashlib.sha256()
+    for example, reading in zip(corpus, readings, strict=True):
+        digest.update(f"{example.labels[taxonomy.name]} {example.source} {example.about_only}\n".encode())
+        digest.update(extract_buckets(reading).ids.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
