@@ -1,5 +1,7 @@
 """Requests decided together are decided as each would be alone."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_a_batch_decides_as_one_by_one(name: str) -> None:
     profiles.append(profiles[3])  # and one comes twice
     contexts, candidates = zip(*(build_request(rng, name) for _ in profiles), strict=True)
     seeds = rng.uniform(0, 1, len(profiles)).tolist()
-    x = policy.schema.encode_requests(contexts, candidates)
+    x = policy.schema.encode_requests(contexts, list(chain.from_iterable(candidates)))
     chosen = choose_batch(policy, profiles, x, seeds, priors=[policy.prior] * len(profiles), now=50.0)
     for row, profile in enumerate(profiles):
         alone = policy.schema.encode(contexts[row], candidates[row])

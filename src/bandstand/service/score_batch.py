@@ -7,6 +7,7 @@ one of them is or brings (its id, a shadow, a split, a ranking) takes it another
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -195,7 +196,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     policy = asked[0].policy
     requests = [each.request for each in asked]
     candidates = [request["candidates"] for request in requests]
-    features = [policy.schema.read_candidates(offered) for offered in candidates]
+    features = policy.schema.read_candidates(list(chain.from_iterable(candidates)))
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     seqs = [store.next_seq(ts) for _ in group]
