@@ -50,7 +50,7 @@ def test_a_batch_decides_as_one_by_one(name: str) -> None:
         distribution, pick, exploring = choose(policy, profile, alone, seeds[row], prior=policy.prior, now=50.0)
         expected = (distribution.mean, distribution.width, distribution.score, distribution.probability)
         np.testing.assert_allclose(chosen.numbers[row], expected, rtol=1e-12, atol=1e-14)
-        assert chosen.picks[row] == (pick, exploring)
+        assert (chosen.picks.index[row], chosen.picks.exploring[row]) == (pick, exploring)
         assert chosen.floor == distribution.floor
 
 

@@ -205,9 +205,10 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
     eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
-    rows, columns = np.arange(len(group)), [pick.index for pick in picks]
-    drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
-    picked = x[rows, columns]
+    rows = np.arange(len(group))
+    drawn = numbers[rows, :, picks.index].tolist()  # mean, width, score and probability of each pick
+    picked = x[rows, picks.index]
+    columns, exploring = picks.index.tolist(), picks.exploring.tolist()
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     return [
@@ -222,7 +223,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             ts=ts,
             tip_id=candidates[row][columns[row]]["id"],
             pick=columns[row],
-            exploring=picks[row].exploring,
+            exploring=exploring[row],
             seed=seeds[row],
             score=drawn[row][2],
             propensity=drawn[row][3],
