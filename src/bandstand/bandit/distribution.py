@@ -145,16 +145,18 @@ def draw_picks(greedy: FloatArray, floor: float, u: FloatArray) -> PickBatch:
     Raises:
         ValueError: one of ``u`` is not in [0, 1).
     """
-    if not np.logical_and.reduce((u >= 0.0) & (u < 1.0)):
+    if not (np.minimum.reduce(u) >= 0.0 and np.maximum.reduce(u) < 1.0):
         raise ValueError("u must be in [0, 1)")
+    count = greedy.shape[1]
     exploring = u < floor
-    if np.logical_and.reduce(exploring):  # then there is no other branch, or it is empty
-        return PickBatch((greedy.shape[1] * (u / floor)).astype(np.intp), exploring)
+    if floor == 1.0:  # there is no other branch
+        return PickBatch((count * u).astype(np.intp), exploring)
     cumulative = np.add.accumulate(greedy, axis=1)
     index = np.add.reduce(cumulative <= ((u - floor) / (1.0 - floor))[:, None], axis=1, dtype=np.intp)
-    beyond = index == greedy.shape[1]  # as there: the last candidate that added to the sum is meant
-    index[beyond] = (cumulative[beyond] == cumulative[beyond, -1:]).argmax(axis=1)
-    index[exploring] = (greedy.shape[1] * (u[exploring] / floor)).astype(np.intp)
+    if np.maximum.reduce(index) == count:  # as there: the last candidate that added to the sum is meant
+        index = np.minimum(index, (cumulative == cumulative[:, -1:]).argmax(axis=1))
+    if floor > 0.0:
+        index[exploring] = (count * (u[exploring] / floor)).astype(np.intp)
     return PickBatch(index, exploring)
 
 
