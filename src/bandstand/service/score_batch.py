@@ -200,7 +200,8 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     seqs = [store.next_seq(ts) for _ in group]
-    ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
+    make_id = deployment.decision_ids.next
+    ids = [request.get("decision_id") or make_id(seq) for request, seq in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
     eligible = _get_eligible(asked)
@@ -211,6 +212,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     columns, exploring = picks.index.tolist(), picks.exploring.tolist()
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
+    settings, teaches = deployment.reward_settings, deployment.mode != "logging"
     return [
         Decision(
             decision_id=ids[row],
@@ -234,7 +236,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             tries=each.tries,
             request=each.request,
             excluded=excluded,
-            window=_build_window(deployment.reward_settings, each.request, ts, teaches=deployment.mode != "logging"),
+            window=_build_window(settings, each.request, ts, teaches=teaches),
         )
         for row, each in enumerate(asked)
     ]
@@ -257,8 +259,3 @@ def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
     """Places of the candidates that may be picked, of each; ``None`` if all may. A group has equally many."""
     places = [each.eligible for each in group if each.eligible is not None]
     return places or None
-
-
-def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:
-    own_id: str | None = request.get("decision_id")
-    return deployment.decision_ids.next(seq) if own_id is None else own_id
