@@ -1,5 +1,7 @@
 """Requests decided together are decided as each would be alone."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_a_batch_decides_as_one_by_one(name: str) -> None:
     profiles.append(profiles[3])  # and one comes twice
     contexts, candidates = zip(*(build_request(rng, name) for _ in profiles), strict=True)
     seeds = rng.uniform(0, 1, len(profiles)).tolist()
-    x = policy.schema.encode_requests(contexts, candidates)
+    x = policy.schema.encode_requests(contexts, list(chain.from_iterable(candidates)))
     chosen = choose_batch(policy, profiles, x, seeds, priors=[policy.prior] * len(profiles), now=50.0)
     for row, profile in enumerate(profiles):
         alone = policy.schema.encode(contexts[row], candidates[row])
@@ -48,7 +50,7 @@ def test_a_batch_decides_as_one_by_one(name: str) -> None:
         distribution, pick, exploring = choose(policy, profile, alone, seeds[row], prior=policy.prior, now=50.0)
         expected = (distribution.mean, distribution.width, distribution.score, distribution.probability)
         np.testing.assert_allclose(chosen.numbers[row], expected, rtol=1e-12, atol=1e-14)
-        assert chosen.picks[row] == (pick, exploring)
+        assert (chosen.picks.index[row], chosen.picks.exploring[row]) == (pick, exploring)
         assert chosen.floor == distribution.floor
 
 

@@ -13,6 +13,7 @@ from bandstand.bandit.distribution import (
     Distribution,
     Pick,
     compute_greedy_probabilities,
+    draw_picks,
     hash_to_uniform,
 )
 from tests.bandit.given import LAW, FloatArray
@@ -50,6 +51,24 @@ def test_every_u_is_a_pick_of_positive_probability(greedy: list[float], floor: f
     assert 0 <= pick.index < len(greedy)
     assert pick.exploring is (u < floor)
     assert pick.exploring or greedy[pick.index] > 0.0
+
+
+@LAW
+@given(
+    draw_greedy(),
+    st.one_of(st.sampled_from([0.0, 1e-300, 0.02, 0.25 - 2.0**-54, 1.0 - 1e-16, 1.0]), st.floats(0.0, 1.0)),
+    st.lists(st.one_of(st.just(0.0), st.just(BELOW_ONE), UNIT), min_size=1, max_size=5),
+)
+def test_draws_of_a_batch_are_those_of_each(greedy: list[float], floor: float, us: list[float]) -> None:
+    rows = np.array([greedy[place:] + greedy[:place] for place in range(len(us))])
+    together = draw_picks(rows, floor, np.array([*us]))
+    alone = [_build_mixture(row, floor).draw(u) for row, u in zip(rows.tolist(), us, strict=True)]
+    assert list(zip(together.index.tolist(), together.exploring.tolist(), strict=True)) == alone
+
+
+def test_a_batch_refuses_a_number_that_is_not_in_the_interval() -> None:
+    with pytest.raises(ValueError, match="u must be"):
+        draw_picks(np.ones((2, 1)), 0.1, np.array([0.5, 1.0]))
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1, 0.5, 1.0])

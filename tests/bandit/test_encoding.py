@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandstand.bandit.encoding import ENCODINGS
+from bandstand.bandit.encoding_base import LinearEncoder
 from bandstand.bandit.features import FeatureSchema
 from tests.bandit.given import LAW, schema_of
 
@@ -133,6 +134,21 @@ def test_centre_is_subtracted_from_every_column(feature: dict[str, Any], values:
     np.testing.assert_allclose(_encode_column(values, **feature, centre=0.25), plain - 0.25, rtol=0, atol=1e-12)
     centres = [0.5 * (column + 1) for column in range(plain.shape[1])]
     np.testing.assert_allclose(_encode_column(values, **feature, centre=centres), plain - centres, rtol=0, atol=1e-12)
+
+
+@LAW
+@given(
+    st.lists(st.one_of(st.sampled_from([0, -0.0, 0.0, 3, True, False, 2**53 + 1]), FINITE), max_size=8),
+    st.sampled_from([None, (0.0, 30.0), (-0.0, 0.5), (-3.5, 0.0)]),
+    st.one_of(st.just(0.0), FINITE),
+    st.floats(0.01, 1e4),
+)
+def test_many_numbers_are_encoded_as_few_are(
+    values: list[float], limits: tuple[float, float] | None, origin: float, divisor: float
+) -> None:
+    encoder = LinearEncoder(origin, divisor, limits)
+    [few] = encoder(values)
+    assert encoder.encode_array(values).tobytes() == np.array(few).tobytes(), "bit for bit, signs of zeros too"
 
 
 def test_the_centre_cases_cover_every_encoding() -> None:

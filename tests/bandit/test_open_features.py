@@ -87,7 +87,7 @@ def test_all_ways_of_encoding_agree() -> None:
     schema = _build_schema({"name": "hour", "source": "context.hour", "encoding": "cyclic", "period": 24})
     contexts = [{"hour": 3, "place": "west"}, {"hour": 5, "place": "east"}]
     offered = [[{"a": 1}, {"a": 2}], [{"a": 3}, {"a": 4}]]
-    together = schema.encode_requests(contexts, offered)
+    together = schema.encode_requests(contexts, offered[0] + offered[1])
     for context, candidates, x in zip(contexts, offered, together, strict=True):
         np.testing.assert_array_equal(schema.encode(context, candidates), x)
     columns = schema.encode_columns({"hour": [3, 5], "place": ["west", "east"]}, {"a": [1, 2, 3, 4]}, (2, 2))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray
-from bandstand.bandit.distribution import Distribution, Pick, extract_second_uniform
+from bandstand.bandit.distribution import Distribution, PickBatch, extract_second_uniform
 from bandstand.bandit.eligibility import Indices
 from bandstand.bandit.policies import Policy
 from bandstand.bandit.policy_state import PolicyState
@@ -61,12 +61,12 @@ class BatchChoice(NamedTuple):
 
     Attributes:
         numbers: mean, width, score and probability of every candidate: shape (n, 4, K).
-        picks: what was drawn for each.
+        picks: what was drawn, by place among all K.
         floor: mass of the uniform branch.
     """
 
     numbers: FloatArray
-    picks: list[Pick]
+    picks: PickBatch
     floor: float
 
 
@@ -102,10 +102,8 @@ def choose_batch(
     distributions = policy.compute_distributions(posteriors, x[rows, places], spares)
     numbers[:, 3] = 0.0
     numbers[rows, :, places] = distributions.compute_numbers().transpose(0, 2, 1)
-    picks = [
-        Pick(int(among[pick.index]), pick.exploring)
-        for among, pick in zip(eligible, distributions.draw(seeds), strict=True)
-    ]
+    drawn = distributions.draw(seeds)
+    picks = drawn._replace(index=places[rows[:, 0], drawn.index])
     return BatchChoice(numbers, picks, distributions.floor)
 
 

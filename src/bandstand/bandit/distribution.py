@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandstand.bandit.arrays import FloatArray
 
@@ -26,6 +27,18 @@ class Pick(NamedTuple):
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a pick
     exploring: bool
+
+
+class PickBatch(NamedTuple):
+    """A draw for each of n requests.
+
+    Attributes:
+        index: which candidate, shape (n,).
+        exploring: whether the uniform branch drew it, shape (n,).
+    """
+
+    index: NDArray[np.intp]  # type: ignore[assignment]  # hides tuple.index, which nobody asks of picks
+    exploring: NDArray[np.bool_]
 
 
 @dataclass(slots=True, eq=False)
@@ -97,9 +110,9 @@ class DistributionBatch:
         numbers[:, 3] = (1.0 - self.floor) * self.greedy + self.floor / count
         return numbers
 
-    def draw(self, uniforms: Sequence[float]) -> list[Pick]:
+    def draw(self, uniforms: Sequence[float]) -> PickBatch:
         """Draw once from each row, as :meth:`Distribution.draw` does."""
-        return [draw_pick(row, self.floor, u) for row, u in zip(self.greedy.tolist(), uniforms, strict=True)]
+        return draw_picks(self.greedy, self.floor, np.array(uniforms))
 
     def get_row(self, row: int) -> Distribution:
         """The answer to one request."""
@@ -124,6 +137,27 @@ def draw_pick(greedy: list[float], floor: float, u: float) -> Pick:
         # The quotient can round to 1, and the sum to less: the last candidate that added to the sum is meant.
         index = cumulative.index(cumulative[-1])
     return Pick(index, exploring=False)
+
+
+def draw_picks(greedy: FloatArray, floor: float, u: FloatArray) -> PickBatch:
+    """Return what :func:`draw_pick` does for each row of ``greedy`` (n, K) and its own number of ``u`` (n,).
+
+    Raises:
+        ValueError: one of ``u`` is not in [0, 1).
+    """
+    if not (np.minimum.reduce(u) >= 0.0 and np.maximum.reduce(u) < 1.0):
+        raise ValueError("u must be in [0, 1)")
+    count = greedy.shape[1]
+    exploring = u < floor
+    if floor == 1.0:  # there is no other branch
+        return PickBatch((count * u).astype(np.intp), exploring)
+    cumulative = np.add.accumulate(greedy, axis=1)
+    index = np.add.reduce(cumulative <= ((u - floor) / (1.0 - floor))[:, None], axis=1, dtype=np.intp)
+    if np.maximum.reduce(index) == count:  # as there: the last candidate that added to the sum is meant
+        index = np.minimum(index, (cumulative == cumulative[:, -1:]).argmax(axis=1))
+    if floor > 0.0:
+        index[exploring] = (count * (u[exploring] / floor)).astype(np.intp)
+    return PickBatch(index, exploring)
 
 
 def compute_greedy_rows(score: FloatArray) -> FloatArray:

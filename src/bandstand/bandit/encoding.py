@@ -1,7 +1,8 @@
 """The encodings: each turns the raw values of one field into columns of numbers.
 
 Every encoding takes a list of raw values and returns one list per column, already centred: for the ten candidates or so
-of a request, plain Python over lists is quicker than a numpy call per column.
+of a request, plain Python over lists is quicker than a numpy call per column. For those of many requests it is not:
+what is arithmetic alone is done over arrays there (:func:`bandstand.bandit.encoding_base.encode_arrays`).
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 from bandstand.bandit.disjoint import BLOCK_MARKER
-from bandstand.bandit.encoding_base import Encoder, Encoding, FieldType
+from bandstand.bandit.encoding_base import Encoder, Encoding, FieldType, LinearEncoder
 from bandstand.bandit.text import hash_text
 from bandstand.definition import DefinitionTable, is_integer
 
@@ -70,12 +71,7 @@ class Flag(Encoding):
     def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the flag as a number."""
         del key
-        false, true = 0.0 - centre[0], 1.0 - centre[0]
-
-        def encode(values: list[Any]) -> list[list[float]]:
-            return [[true if value else false for value in values]]
-
-        return encode
+        return LinearEncoder(centre[0])
 
 
 @dataclass(frozen=True)
@@ -99,16 +95,8 @@ class Clip(Encoding):
     def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return where the value lies between the limits."""
         del key
-        low, high, span = self.low, self.high, self.high - self.low
-        origin = low + centre[0] * span
-
-        def encode(values: list[Any]) -> list[list[float]]:
-            # Comparisons, for a call of min() costs as much as all the rest.
-            return [
-                [((low if value < low else high if value > high else value) - origin) / span for value in values]  # noqa: FURB136 (see above)
-            ]
-
-        return encode
+        span = self.high - self.low
+        return LinearEncoder(self.low + centre[0] * span, span, (self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -135,13 +123,7 @@ class Scale(Encoding):
     def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the value, moved and scaled."""
         del key
-        divisor = self.divisor
-        origin = self.offset + centre[0] * divisor
-
-        def encode(values: list[Any]) -> list[list[float]]:
-            return [[(value - origin) / divisor for value in values]]
-
-        return encode
+        return LinearEncoder(self.offset + centre[0] * self.divisor, self.divisor)
 
 
 @dataclass(frozen=True)
@@ -161,12 +143,7 @@ class Number(Encoding):
     def build_encoder(self, centre: tuple[float, ...], key: str) -> Encoder:
         """Return the value less its centre."""
         del key
-        origin = centre[0]
-
-        def encode(values: list[Any]) -> list[list[float]]:
-            return [[value - origin for value in values]]
-
-        return encode
+        return LinearEncoder(centre[0])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ columns. Request validation, OpenAPI, the models and the ledger's re-encoding al
 """
 
 import struct
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,7 +15,7 @@ import numpy as np
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, RawValue, Source
 from bandstand.bandit.encoding import MAX_COLUMNS
-from bandstand.bandit.encoding_base import Encoder
+from bandstand.bandit.encoding_base import Encoder, encode_arrays
 from bandstand.bandit.open_features import NamedPart, OpenEncoder, TokenCounts
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
@@ -179,21 +178,24 @@ class FeatureSchema:
         return x
 
     def encode_requests(
-        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Sequence[Mapping[str, object]]]
+        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Mapping[str, object]]
     ) -> FloatArray:
         """Encode n requests of K candidates each: x of shape (n, K, d), bit for bit what ``encode`` makes of each.
+
+        Args:
+            contexts: one for each request.
+            candidates: n·K of them, one request's after the other's.
 
         Raises:
             InvalidRequestError: as ``encode``, for whichever.
         """
         if len(contexts) == 1:  # for which numpy's calls take longer than the work
-            return self.encode(contexts[0], candidates[0])[None]
-        shape = len(contexts), len(candidates[0])
+            return self.encode(contexts[0], candidates)[None]
+        shape = len(contexts), len(candidates) // len(contexts)
         self._check_cell_count(shape[1])
-        everybody = [features for offered in candidates for features in offered]
         if self._open is not None:
-            return self._encode_open(contexts, everybody, shape)
-        return read_only(self._encode_fields(*self._read_fields(contexts, everybody), shape))
+            return self._encode_open(contexts, candidates, shape)
+        return read_only(self._encode_fields(*self._read_fields(contexts, candidates), shape))
 
     def _encode_open(
         self,
@@ -276,8 +278,9 @@ class FeatureSchema:
         x[:] = rows[:, None]
         cells = x.reshape(requests * count, self.dimension)
         for name, default, start, encode in self._candidate_steps:
-            for column, encoded in enumerate(encode(list(candidates.get(name, [default] * len(cells)))), start):
-                cells[:, column] = np.frombuffer(array("d", encoded))  # a third of the time that a list takes
+            values = list(candidates.get(name, [default] * len(cells)))
+            for column, encoded in enumerate(encode_arrays(encode, values), start):
+                cells[:, column] = encoded
         for column, left, right, centre in self._products:
             cells[:, column] = cells[:, left] * cells[:, right] - centre
         if self._unbounded:
@@ -285,10 +288,10 @@ class FeatureSchema:
         return x
 
     def read_candidates(self, candidates: Sequence[Mapping[str, Any]]) -> list[Mapping[str, object]]:
-        """Return the raw values of a request's candidates, as :meth:`encode` takes them; see :func:`read_features`."""
+        """Return the raw values of candidates, as :meth:`encode` takes them; see :func:`read_features`."""
         if CONTENT in self.candidate_fields:
             return [read_features(candidate) for candidate in candidates]
-        return [candidate.get("features", _NO_FEATURES) for candidate in candidates]
+        return _list_values(candidates, "features", _NO_FEATURES)
 
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else.
@@ -348,7 +351,7 @@ def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
     return {CONTENT: candidate[CONTENT], **features}
 
 
-def _list_values(given: Sequence[Mapping[str, object]], name: str, default: object) -> list[object]:
+def _list_values(given: Sequence[Mapping[str, Any]], name: str, default: object) -> list[Any]:
     """Return one field's value in each; its default where it is missing."""
     try:
         return [each[name] for each in given]

@@ -231,7 +231,7 @@ def _encode(
     """Give rewards of one policy in the legacy form their features."""
     given = [requests[number].request for number in numbers]
     contexts = [_read_context(policy, request) for request in given]
-    x = policy.schema.encode_requests(contexts, [[request["features"]] for request in given])
+    x = policy.schema.encode_requests(contexts, [request["features"] for request in given])
     for number, (row,) in zip(numbers, x, strict=True):
         reward = built[number]
         assert isinstance(reward, Reward)  # noqa: S101 (others have no number here)

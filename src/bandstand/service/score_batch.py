@@ -7,6 +7,7 @@ one of them is or brings (its id, a shadow, a split, a ranking) takes it another
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -195,20 +196,23 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     policy = asked[0].policy
     requests = [each.request for each in asked]
     candidates = [request["candidates"] for request in requests]
-    features = [policy.schema.read_candidates(offered) for offered in candidates]
+    features = policy.schema.read_candidates(list(chain.from_iterable(candidates)))
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     seqs = [store.next_seq(ts) for _ in group]
-    ids = [_get_decision_id(deployment, *each) for each in zip(requests, seqs, strict=True)]
+    make_id = deployment.decision_ids.next
+    ids = [request.get("decision_id") or make_id(seq) for request, seq in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
     eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
-    rows, columns = np.arange(len(group)), [pick.index for pick in picks]
-    drawn = numbers[rows, :, columns].tolist()  # mean, width, score and probability of each pick
-    picked = x[rows, columns]
+    rows = np.arange(len(group))
+    drawn = numbers[rows, :, picks.index].tolist()  # mean, width, score and probability of each pick
+    picked = x[rows, picks.index]
+    columns, exploring = picks.index.tolist(), picks.exploring.tolist()
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
+    settings, teaches = deployment.reward_settings, deployment.mode != "logging"
     return [
         Decision(
             decision_id=ids[row],
@@ -221,7 +225,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             ts=ts,
             tip_id=candidates[row][columns[row]]["id"],
             pick=columns[row],
-            exploring=picks[row].exploring,
+            exploring=exploring[row],
             seed=seeds[row],
             score=drawn[row][2],
             propensity=drawn[row][3],
@@ -232,7 +236,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             tries=each.tries,
             request=each.request,
             excluded=excluded,
-            window=_build_window(deployment.reward_settings, each.request, ts, teaches=deployment.mode != "logging"),
+            window=_build_window(settings, each.request, ts, teaches=teaches),
         )
         for row, each in enumerate(asked)
     ]
@@ -255,8 +259,3 @@ def _get_eligible(group: Sequence[ScoreRequest]) -> list[Indices] | None:
     """Places of the candidates that may be picked, of each; ``None`` if all may. A group has equally many."""
     places = [each.eligible for each in group if each.eligible is not None]
     return places or None
-
-
-def _get_decision_id(deployment: ScoringContext, request: Mapping[str, Any], seq: int) -> str:
-    own_id: str | None = request.get("decision_id")
-    return deployment.decision_ids.next(seq) if own_id is None else own_id

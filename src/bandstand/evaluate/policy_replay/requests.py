@@ -91,7 +91,8 @@ def _encode_batch(schema: FeatureSchema, requests: Sequence[LoggedRequest], coun
         for name, field in schema.candidate_fields.items()
     }
     if schema.is_open:
-        return schema.encode_requests([request.context for request in requests], [each.features for each in requests])
+        everybody = [features for request in requests for features in request.features]
+        return schema.encode_requests([request.context for request in requests], everybody)
     return schema.encode_columns(context, candidates, (len(requests), count))
 
 
