@@ -35,17 +35,19 @@ class HotCall:
     Attributes:
         request_id: under which it is logged.
         client: name of the API key.
+        policy: the policy that the path names, if it names one.
         route: the path's template.
         started: when, by the clock of performance counters.
     """
 
-    __slots__ = ("client", "headers", "path", "query", "request_id", "route", "started")
+    __slots__ = ("client", "headers", "path", "policy", "query", "request_id", "route", "started")
 
     def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.path = path
         self.query = query
         self.headers = headers
         self.client = ANONYMOUS
+        self.policy: str | None = None
         self.route = "unmatched"
         self.request_id = ""
         self.started = 0.0

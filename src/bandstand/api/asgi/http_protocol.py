@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController
-from bandstand.api.asgi.headers import trim_values
+from bandstand.api.asgi.headers import build_header_map
 from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
         front, parser = self._front, self.parser
         if front is None or not self.url.startswith(_HOT_PREFIXES) or parser.get_method() != b"POST":
             return None
-        headers = dict(trim_values(self.headers))
+        headers = build_header_map(self.headers)
         length = headers.get(b"content-length", b"")
         if not (
             length.isdigit()

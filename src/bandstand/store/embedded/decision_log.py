@@ -109,7 +109,7 @@ class EmbeddedDecisions:
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, if all that its reward needs is in memory."""
         decision = self._recent.get(decision_id)
-        if decision is None or self._directory.is_in_flight(decision.seq):
+        if decision is None or self._directory.get_in_flight(decision.seq) is not None:
             return None
         if decision.shadow_updates is None and self._directory.registry.get_shadows():
             return None

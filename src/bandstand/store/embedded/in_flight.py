@@ -28,13 +28,13 @@ class UserEvent(Outcome[T]):
         directory: is notified when it is settled.
         user: whose it is; not evicted until then.
         seq: its number.
-        value: its result, if it is committed.
+        result: what waiters get, once it is committed.
         rows: as an operation has them.
         sums: the same.
         durable: synced before it is settled.
     """
 
-    __slots__ = ("_committed", "_directory", "durable", "rows", "seq", "sums", "user")
+    __slots__ = ("_directory", "durable", "result", "rows", "seq", "sums", "user")
 
     exclusive = None
 
@@ -43,7 +43,7 @@ class UserEvent(Outcome[T]):
         directory: EventDirectory,
         user: CachedUser,
         seq: int,
-        value: T,
+        result: T,
         rows: list[tuple[str, Row]],
         sums: SumIncrements,
         *,
@@ -51,7 +51,7 @@ class UserEvent(Outcome[T]):
     ) -> None:
         super().__init__()
         self._directory = directory
-        self._committed = value
+        self.result = result
         self.user = user
         self.seq = seq
         self.rows = rows
@@ -77,7 +77,7 @@ class UserEvent(Outcome[T]):
     def acknowledge(self, error: BaseException | None) -> None:
         """Settle it, as the writer calls it after the commit or the sync."""
         error = self._directory.conclude(self, error)
-        self.settle(self._committed if error is None else None, error)
+        self.settle(self.result if error is None else None, error)
 
 
 class CallbackEvent(UserEvent[None]):

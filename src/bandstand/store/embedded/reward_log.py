@@ -162,7 +162,8 @@ class EmbeddedRewards:
             reward.x = decision.x
             if decision.seq <= user.reset_seq:
                 reward.applied, reward.reason = False, "reset"
-        return _TakenReward(AcceptedReward(reward, "new"), self._submit(user, reward, decision))
+        event = self._submit(user, reward, decision)
+        return _TakenReward(event.result, event)
 
     async def _load_open_decisions(self, user: CachedUser, ts: float) -> None:
         open_decisions = user.open_decisions
