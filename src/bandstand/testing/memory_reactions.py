@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
@@ -103,7 +105,7 @@ class MemoryReactions:
             standing = decision.reward
             assert standing is not None  # noqa: S101 (it has taught)
             self._events.revoke(taught, is_revision=True)
-            reward = replace(standing, value=after, ts=self._clock(), applied=True, reason=None, part=None)
+            reward = structs.replace(standing, value=after, ts=self._clock(), applied=True, reason=None, part=None)
             reward.reaction = reward.idempotency = None
             self._events.log_reward(reward, decision)
         return revised
