@@ -233,15 +233,13 @@ class FrontController:
             self._refuse_call(call, error)
             return
         status, body = answer
-        response = Response(status, JSON_HEADERS, body, call.request_id)
         self._record("POST", call.route, status, call.started, call.request_id, call.client)
-        call.respond(response)
+        call.respond(status, JSON_HEADERS, body)
 
     def _refuse_call(self, call: HotCall, error: BaseException | None) -> None:
-        rendered = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
-        response = Response(*rendered, call.request_id)
-        self._record("POST", call.route, response.status, call.started, call.request_id, call.client)
-        call.respond(response)
+        status, headers, body = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
+        self._record("POST", call.route, status, call.started, call.request_id, call.client)
+        call.respond(status, headers, body)
 
     async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
         """Answer a call of another wire as that wire would have it."""
@@ -274,7 +272,8 @@ class FrontController:
             else:
                 read_body = partial(give_json_body, body, call.headers)
                 response = await front.answer(inner, call.headers, call.query, read_body)
-        call.respond(response)
+        call.request_id = response.request_id
+        call.respond(response.status, response.headers, response.body)
 
     async def _dispatch(self, mounts: Mounts, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the loop that a request is for serve it."""
