@@ -81,7 +81,7 @@ class MemoryReactions:
         before = next(reward for reward in user.rewards if reward.seq == first.seq)
         reaction, before.reaction = _remap(first.sent, settings), None
         self._events.revoke(taught, is_revision=True)
-        after = replace(before, value=value, ts=self._clock(), reaction=reaction)
+        after = structs.replace(before, value=value, ts=self._clock(), reaction=reaction)
         self._events.log_reward(after, decision)
         return True
 
