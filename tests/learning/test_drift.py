@@ -1,9 +1,9 @@
 """Drift: found once a day, written down, and everybody folded again; live, after a restart and in a rebuild alike."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.memory import Memory
@@ -38,10 +38,10 @@ def rewards(clock: Clock) -> list[Reward]:
         for part in range(3):
             clock.now = begun + (day + part / 3) * DAY
             for user in range(USERS):
-                event = replace(subject.legacy(f"user-{user}", 0.0), policy=to_policy_ref(POLICY))
+                event = structs.replace(subject.legacy(f"user-{user}", 0.0), policy=to_policy_ref(POLICY))
                 assert event.x is not None
                 liked = float(event.x[priority]) * (2.0 if day < TURN else -2.0)
-                events.append(replace(event, value=float(np.clip(liked + 0.05 * rng.normal(), -1.0, 1.0))))
+                events.append(structs.replace(event, value=float(np.clip(liked + 0.05 * rng.normal(), -1.0, 1.0))))
     clock.now = begun + DAYS * DAY
     return events
 
@@ -70,7 +70,7 @@ async def test_a_change_is_found_written_down_and_folded_again(tmp_path: Path) -
     for store in stores:
         await store.open()
         for event in events:
-            await store.reward(replace(event))
+            await store.reward(structs.replace(event))
         watcher = await watch(store, clock)
         (status,) = watcher.list_statuses()
         assert status.change is not None

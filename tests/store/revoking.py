@@ -7,8 +7,9 @@ and its name before it is taken back, ``end`` and its name after.
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.tables.undo import Selection
@@ -26,7 +27,9 @@ async def main(state_dir: Path, seed: int) -> None:
         while True:
             number += 1
             batch = f"batch-{seed}-{number}"
-            rewards = [replace(subject.legacy(f"user-{each % USERS}", 0.5), client=batch) for each in range(BATCH)]
+            rewards = [
+                structs.replace(subject.legacy(f"user-{each % USERS}", 0.5), client=batch) for each in range(BATCH)
+            ]
             kept = [subject.reward_legacy(f"user-{each}", -0.25) for each in range(USERS)]
             await asyncio.gather(*map(subject.store.reward, rewards), *kept)
             write_at_once("begin", batch)

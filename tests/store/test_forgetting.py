@@ -1,10 +1,10 @@
 """A policy that forgets: live, after a restart and rebuilt from the ledger its sums have decayed alike."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policy_state import PolicyState
@@ -36,7 +36,7 @@ def rewards(clock: Clock, half_life: float, count: int = 12) -> list[Reward]:
     events = []
     for number in range(count):
         clock.now += 1.5 * DAY
-        events.append(replace(subject.legacy("anna", (-1) ** number * 0.5), policy=ref))
+        events.append(structs.replace(subject.legacy("anna", (-1) ** number * 0.5), policy=ref))
     return events
 
 
@@ -64,8 +64,8 @@ async def test_live_restarted_and_rebuilt_are_the_same(tmp_path: Path, clock: Cl
     await live.open()
     memory = MemoryStore(catalogue(3.0), clock=clock)
     for reward in rewards(clock, 3.0):
-        await live.reward(replace(reward))
-        await memory.reward(replace(reward))
+        await live.reward(structs.replace(reward))
+        await memory.reward(structs.replace(reward))
     before = await live.load_profile("anna")
     assert_same(await memory.load_profile("anna"), before)
     await live.close()
@@ -92,13 +92,13 @@ async def test_a_changed_half_life_folds_the_ledger_again(
     await earlier.open()
     events = rewards(clock, before)
     for reward in events:
-        await earlier.reward(replace(reward))
+        await earlier.reward(structs.replace(reward))
     await earlier.close()
 
     expected = MemoryStore(catalogue(after), clock=clock)
     ref = to_policy_ref(catalogue(after).policies["forgetful"])
     for reward in events:
-        await expected.reward(replace(reward, policy=ref, seq=0))
+        await expected.reward(structs.replace(reward, policy=ref, seq=0))
     later = store(tmp_path, clock, after)
     await later.open()
     changed, fresh = state_of(await later.load_profile("anna")), state_of(await expected.load_profile("anna"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.embedded.retention import ClockWatch
@@ -25,7 +26,7 @@ YEAR = 365 * DAY
 
 def shift(events: list[Reward], places: range, seconds: float) -> list[Reward]:
     """The same events, some of them dated by a clock that is ahead or behind."""
-    return [replace(each, ts=each.ts + seconds * (place in places)) for place, each in enumerate(events)]
+    return [structs.replace(each, ts=each.ts + seconds * (place in places)) for place, each in enumerate(events)]
 
 
 async def live_through(state_dir: Path, events: list[Reward], half_life: float, *, restarts: bool) -> None:
@@ -38,7 +39,7 @@ async def live_through(state_dir: Path, events: list[Reward], half_life: float, 
             live = store(state_dir, clock, half_life)
             await live.open()
         clock.now = reward.ts
-        await live.reward(replace(reward))
+        await live.reward(structs.replace(reward))
     await live.close()
     verified = verify(state_dir, catalogue(half_life))
     assert not verified.faults
@@ -67,7 +68,7 @@ async def test_what_was_rewarded_under_a_clock_ahead_counts_as_of_when_it_was_ri
     bent = list(wrong)
     for place in reversed(range(len(events) - 1)):  # what is dated after a later event happened no later than that
         if wrong[place].ts > (later := min(each.ts for each in wrong[place + 1 :])) + 60:
-            bent[place] = replace(events[place], ts=later)
+            bent[place] = structs.replace(events[place], ts=later)
     await live_through(tmp_path / "wrong", wrong, 7.0, restarts=restarts)
     await live_through(tmp_path / "right", bent, 7.0, restarts=restarts)
     clock = Clock(events[-1].ts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
@@ -32,7 +33,7 @@ class Catalogue:
     context_fields: Mapping[str, Field]
     candidate_fields: Mapping[str, Field]
 
-    @property
+    @cached_property
     def is_open(self) -> bool:
         """Whether some schema reads whatever context and candidates have."""
         return any(schema.is_open for schema in self.schemas.values())

@@ -28,7 +28,7 @@ from bandstand.learning.prior_pool import PriorPool
 from bandstand.learning.refit_schedule import RefitSchedule
 from bandstand.store.learners.prior_file import PriorFiles
 from bandstand.store.protocol import Store
-from bandstand.store.records import Reward
+from bandstand.store.records import PolicyRef, Reward
 
 _PAGE_SIZE = 1000
 
@@ -128,14 +128,18 @@ class PopulationPriorRefresher:
         """Take in what a user has taught, just after they taught it."""
         if not reward.applied:
             return
-        for policy in (reward.policy, *(shadow for shadow, _ in reward.shadow_updates)):
-            pool = self._pools.get(policy.name)
-            if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
-                pool.new_rewards += pool.update_reservoir(profile)
-                pool.seq = reward.seq
-                pool.changed = True
-                if not self._refresh_due.is_set() and self._is_due(pool):
-                    self._refresh_due.set()
+        self._count_reward(reward.policy, reward)
+        for shadow, _ in reward.shadow_updates:
+            self._count_reward(shadow, reward)
+
+    def _count_reward(self, policy: PolicyRef, reward: Reward) -> None:
+        pool = self._pools.get(policy.name)
+        if pool is not None and (profile := self._store.get_cached_profile(reward.user_id)) is not None:
+            pool.new_rewards += pool.update_reservoir(profile)
+            pool.seq = reward.seq
+            pool.changed = True
+            if self._is_due(pool):
+                self._refresh_due.set()
 
     def list_members(self) -> set[str]:
         """The users whom priors were learned from, or will be."""

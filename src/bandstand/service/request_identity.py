@@ -7,6 +7,7 @@ are excluded, or a candidate's text that no schema reads make no other request.
 import hashlib
 import json
 from collections.abc import Mapping
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]  # typeshed has one of them
 from typing import Any
 
 from bandstand.bandit.catalogue import Catalogue
@@ -14,7 +15,17 @@ from bandstand.bandit.features import Field, read_features
 
 _EMPTY: Mapping[str, Any] = {}
 _VALUES = ("reward", "reaction", "turn", "metrics")
-_to_canonical_json = json.JSONEncoder(sort_keys=True).encode  # made once: json.dumps would make one for each call
+_encode_parts = c_make_encoder(
+    markers=None,
+    default=json.JSONEncoder().default,
+    encoder=encode_basestring_ascii,
+    indent=None,
+    key_separator=": ",
+    item_separator=", ",
+    sort_keys=True,
+    skipkeys=False,
+    allow_nan=True,
+)
 
 
 def is_same_score_request(catalogue: Catalogue, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -53,6 +64,11 @@ def hash_body(request: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(_to_canonical_json(request).encode(), digest_size=16).digest()
 
 
+def _to_canonical_json(value: object) -> str:
+    """What ``json.dumps(value, sort_keys=True)`` returns, with an encoder that is made once and not for each call."""
+    return "".join(_encode_parts(value, 0))
+
+
 def _read_score_request(catalogue: Catalogue, request: Mapping[str, Any]) -> object:
     fields = catalogue.candidate_fields
     candidates = []
@@ -77,6 +93,6 @@ def _drop_defaults(fields: Mapping[str, Field], values: Mapping[str, Any]) -> di
 
 
 def _drop_nulls(value: Any) -> Any:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):  # what JSON has of mappings; to ask for any takes longer
         return value
     return {name: inner for name, inner in value.items() if inner is not None}

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+
 T = TypeVar("T")
 OutcomeCallback = Callable[[T | None, BaseException | None], None]
 """Called with what came of something, or with the error for which nothing did."""
@@ -17,19 +19,16 @@ OutcomeCallback = Callable[[T | None, BaseException | None], None]
 _tasks: set[asyncio.Future[Any]] = set()  # a loop holds its tasks but weakly
 
 
-class Outcome(Generic[T]):
+class Outcome(Struct, Generic[T], eq=False):
     """The result of an event, for any number of waiters.
 
     If one of them is cancelled, that affects neither the event nor the others. A late waiter gets the result at once.
     """
 
-    __slots__ = ("_error", "_is_settled", "_value", "_waiting")
-
-    def __init__(self) -> None:
-        self._is_settled = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._waiting: list[OutcomeCallback[T]] = []
+    _is_settled: bool = False
+    _value: T | None = None
+    _error: BaseException | None = None
+    _waiting: list[OutcomeCallback[T]] = []
 
     def settle(self, value: T | None, error: BaseException | None) -> None:
         """Set the result or the error."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from bandstand.bandit.aggregation import NO_PARTS, PartSums
@@ -103,9 +104,8 @@ class RewardPart:
     formula: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Reward:
-    """A reward as the ledger keeps it.
+class Reward(Struct, eq=False, gc=False):
+    """A reward as the ledger keeps it; the cycle collector passes over it, so nothing in it may lead back to it.
 
     Attributes:
         value: what was given, in [-1, 1]; ``applied`` says whether it taught, ``reason`` why not.
@@ -141,9 +141,10 @@ class Reward:
     reaction: SentReaction | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Decision:
+class Decision(Struct, eq=False, gc=False):
     """One pick as the ledger keeps it, and what a reward needs of it while it is in memory.
+
+    As with a :class:`Reward`, nothing in it may lead back to it.
 
     Attributes:
         own_id: the caller chose ``decision_id``.
@@ -202,8 +203,7 @@ class Decision:
         return self.user_id if self.subject is None else self.subject
 
 
-@dataclass(slots=True)
-class AcceptedReward:
+class AcceptedReward(Struct, gc=False):
     """The reward that stands for a request, and how it was found.
 
     ``match`` is ``new`` (this request's own), ``decision`` (the decision had one) or ``key`` (its Idempotency-Key had).

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from bandstand.bandit.aggregation import PartSums
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import RewardSettings
@@ -79,7 +81,7 @@ class MemoryReactions:
         before = next(reward for reward in user.rewards if reward.seq == first.seq)
         reaction, before.reaction = _remap(first.sent, settings), None
         self._events.revoke(taught, is_revision=True)
-        after = replace(before, value=value, ts=self._clock(), reaction=reaction)
+        after = structs.replace(before, value=value, ts=self._clock(), reaction=reaction)
         self._events.log_reward(after, decision)
         return True
 
@@ -103,7 +105,7 @@ class MemoryReactions:
             standing = decision.reward
             assert standing is not None  # noqa: S101 (it has taught)
             self._events.revoke(taught, is_revision=True)
-            reward = replace(standing, value=after, ts=self._clock(), applied=True, reason=None, part=None)
+            reward = structs.replace(standing, value=after, ts=self._clock(), applied=True, reason=None, part=None)
             reward.reaction = reward.idempotency = None
             self._events.log_reward(reward, decision)
         return revised

@@ -1,8 +1,9 @@
 """The rows that every request makes are tuples in the order of the columns that their statements name."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from bandstand.store.records import Reward
 from bandstand.store.sqlite.packing import unpack_body
@@ -29,7 +30,7 @@ async def test_a_decision_s_row_has_its_columns_order(tmp_path: Path) -> None:
 
 async def test_a_reward_s_row_has_its_columns_order(tmp_path: Path) -> None:
     async with Subject(make_embedded(tmp_path)) as subject:
-        legacy: Reward = replace(subject.legacy("anna", 0.5), seq=9, decision_seq=3, reason="reset")
+        legacy: Reward = structs.replace(subject.legacy("anna", 0.5), seq=9, decision_seq=3, reason="reset")
         row = RewardInsert._make(build_reward_row(legacy, 7, 5, linked_seq=4))
     assert (row.uid, row.policy, row.linked_seq) == (7, 5, 4)
     for name in set(RewardInsert._fields) - {"uid", "policy", "linked_seq"}:

@@ -1,9 +1,10 @@
 """A client's reward is counted by whoever writes it just as the trigger counts a judge's."""
 
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+from msgspec import structs
 
 from bandstand.store.records import PolicyRef, Reward, first_seq_at, to_time
 from bandstand.store.sqlite.schema import EVER, connect, create_tables
@@ -53,4 +54,4 @@ def test_both_ways_of_counting_come_to_the_same(tmp_path: Path) -> None:
 
 def replace_source(reward: Reward, number: int) -> Reward:
     """The same reward as a client's, under the next number."""
-    return replace(reward, source="client", seq=first_seq_at(NOW) + 2 * number + 1)
+    return structs.replace(reward, source="client", seq=first_seq_at(NOW) + 2 * number + 1)

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.policy_state import PolicyState
@@ -80,9 +80,9 @@ async def test_what_is_left_is_exact_however_large_what_went_was(
         size = float(rng.normal()) * (large if fraud else 1.0)
         client = "fraud" if fraud else "shop"
         given = reward(ref, size, float(rng.uniform(-1, 1)), clock.now, client=client)
-        await store.reward(replace(given))
+        await store.reward(structs.replace(given))
         if not fraud:
-            await other.reward(replace(given))
+            await other.reward(structs.replace(given))
     if when == "restarted":
         await store.close()  # a document that holds them all
         store = open_store("state")
@@ -119,7 +119,7 @@ async def test_much_at_once_is_read_from_the_ledger_again_and_comes_to_the_same(
         for number in range(30):
             subject.clock.now += 1.0
             await subject.reward_legacy(f"user-{number % 3}", 0.25)
-            await store.reward(replace(subject.legacy(f"user-{number % 3}", -1.0), client="fraud"))
+            await store.reward(structs.replace(subject.legacy(f"user-{number % 3}", -1.0), client="fraud"))
         found = await store.select_rewards(Selection(client="fraud"))
         await store.revoke(found.revocable, cause="undo", client="tests")
         assert all(store.get_cached_profile(f"user-{number}") is None for number in range(3))
@@ -172,7 +172,7 @@ async def teach_rewards(subject: Subject, clients: Iterable[str]) -> list[Reward
     for number, client in enumerate(clients):
         subject.clock.now += DAY
         given = subject.legacy("anna", 0.5) if number % 2 else subject.reward_of(await subject.decide("anna"), 0.5)
-        rewards.append((await subject.store.reward(replace(given, client=client))).reward)
+        rewards.append((await subject.store.reward(structs.replace(given, client=client))).reward)
     return rewards
 
 
@@ -208,7 +208,7 @@ async def test_what_is_not_in_the_sums_is_told_apart(make: MakeStore) -> None:
         found = await subject.store.select_rewards(Selection(client="a"))
         assert (found.revocable, found.revoked_before, found.forgotten, found.never_taught) == ([second.seq], 1, 0, 0)
         await subject.store.reset("anna", "tests")
-        await subject.store.reward(replace(subject.reward_of(waiting, 1.0), client="a"))
+        await subject.store.reward(structs.replace(subject.reward_of(waiting, 1.0), client="a"))
         found = await subject.store.select_rewards(Selection(client="a"))
         assert (found.revocable, found.revoked_before, found.forgotten, found.never_taught) == ([], 1, 1, 1)
         assert await subject.store.revoke([first.seq, second.seq], cause="undo", client="tests") == []

@@ -7,10 +7,11 @@ routes, which OpenAPI describes. So there is one schema, one behaviour, one form
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from bandstand.api.asgi.hot_call import HotCall
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.schemas.requests import Wire, validate_id
 from bandstand.judge.cascade import JudgeOffError
@@ -24,29 +25,10 @@ from bandstand.store.outcomes import OutcomeCallback, watch
 _OK, _ACCEPTED = 200, 202
 
 
-class RequestMetadata(NamedTuple):
-    """What a request says besides its body.
-
-    Attributes:
-        client: name of the API key.
-        policy: the policy that the path names, if it names one.
-    """
-
-    headers: Mapping[bytes, bytes]
-    query: bytes
-    client: str
-    policy: str | None
-
-
-class EncodedResponse(NamedTuple):
-    """Status and body of an answer."""
-
-    status: int
-    body: bytes
-
-
-AnswerCallback = OutcomeCallback[EncodedResponse]
-Handler = Callable[[bytes, RequestMetadata, AnswerCallback], None]
+Answer = tuple[int, bytes]
+"""Status and body."""
+AnswerCallback = OutcomeCallback[Answer]
+Handler = Callable[[HotCall, bytes, AnswerCallback], None]
 """Begins a request, and tells of its answer."""
 
 
@@ -61,14 +43,14 @@ class HotPath:
         self._wire = wire
         self._metrics = metrics
 
-    def begin_score(self, body: bytes, metadata: RequestMetadata, done: AnswerCallback) -> None:
+    def begin_score(self, call: HotCall, body: bytes, done: AnswerCallback) -> None:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
         request, body = self._wire.score.read(body)
         if "slots" in request:
-            watch(self._fill_slots(request, body, metadata), done)
+            watch(self._fill_slots(call, request, body), done)
             return
         answer = partial(self._answer_score, request, body, done)
-        begin_score(self._deployment, request, answer, body=body, client=metadata.client, policy=metadata.policy)
+        begin_score(self._deployment, request, answer, body=body, client=call.client, policy=call.policy)
 
     def _answer_score(
         self,
@@ -97,16 +79,16 @@ class HotPath:
             }
             if request.get("ranking"):
                 answer["ranking"] = scored.build_ranking(request["candidates"])
-            encoded = EncodedResponse(_OK, to_json(answer))
+            encoded = to_json(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
         else:
-            done(encoded, None)
+            done((_OK, encoded), None)
 
-    async def _fill_slots(self, request: dict[str, Any], body: bytes, metadata: RequestMetadata) -> EncodedResponse:
+    async def _fill_slots(self, call: HotCall, request: dict[str, Any], body: bytes) -> Answer:
         """Answer a score request with slots: the first one's pick, and all of them."""
         deployment = self._deployment
-        filled = await score_slots(deployment, request, client=metadata.client, policy=metadata.policy)
+        filled = await score_slots(deployment, request, client=call.client, policy=call.policy)
         if not filled.repeated:
             for slot in filled.slots:
                 self._metrics.record_decision(filled.policy, exploring=slot.exploring)
@@ -114,20 +96,20 @@ class HotPath:
             deployment.feature_health.observe(decided_by, partial(from_json, body))
         first = {name: value for name, value in asdict(filled.slots[0]).items() if name != "slot"}
         slots = [asdict(slot) for slot in filled.slots]
-        return EncodedResponse(_OK, to_json({**first, "policy": filled.policy, "slots": slots}))
+        return _OK, to_json({**first, "policy": filled.policy, "slots": slots})
 
-    def begin_reward(self, body: bytes, metadata: RequestMetadata, done: AnswerCallback) -> None:
+    def begin_reward(self, call: HotCall, body: bytes, done: AnswerCallback) -> None:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
         request, body = self._wire.reward.read(body)
-        client, policy = metadata.client, metadata.policy
+        client, policy = call.client, call.policy
         if "features" in request and "decision_id" not in request:
             self._deployment.feature_health.observe_reward(partial(from_json, body))
         idempotency = None
-        if (key := metadata.headers.get(b"idempotency-key")) is not None:
+        if (key := call.headers.get(b"idempotency-key")) is not None:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
             idempotency = (scope, validate_id(key.decode("latin-1"), "Idempotency-Key"))
         if "turn" in request:
-            watch(self._accept_turn(request, metadata, idempotency), done)
+            watch(self._accept_turn(call, request, idempotency), done)
             return
         answer = partial(self._answer_reward, done)
         begin_reward(self._deployment, request, answer, client=client, policy=policy, idempotency=idempotency)
@@ -149,33 +131,30 @@ class HotPath:
             }
             if taught.aggregate is not None:
                 answer["aggregate"] = taught.aggregate
-            encoded = EncodedResponse(_OK, to_json(answer))
+            encoded = to_json(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
         else:
-            done(encoded, None)
+            done((_OK, encoded), None)
 
-    async def _accept_turn(
-        self, request: dict[str, Any], metadata: RequestMetadata, idempotency: tuple[str, str] | None
-    ) -> EncodedResponse:
+    async def _accept_turn(self, call: HotCall, request: dict[str, Any], idempotency: tuple[str, str] | None) -> Answer:
         """Accept a turn as a reward: 202 once it is stored, or 200 with its verdict for a caller that waits for it."""
         judging = self._deployment.judge_worker
         if judging is None:
             raise JudgeOffError("This deployment judges nothing.")
         accepted = await turns.accept(
-            self._deployment, judging, request, client=metadata.client, policy=metadata.policy, idempotency=idempotency
+            self._deployment, judging, request, client=call.client, policy=call.policy, idempotency=idempotency
         )
         judgement = accepted.judgement
-        if request.get("wait") or b"wait=true" in metadata.query.split(b"&"):
+        if request.get("wait") or b"wait=true" in call.query.split(b"&"):
             judgement = await judging.wait_for_verdict(judgement)
             if judgement.state != "waiting":
-                return EncodedResponse(
-                    _OK, to_json({"ok": True, **asdict(await judgements.load_detail(judging, judgement))})
-                )
+                detail = await judgements.load_detail(judging, judgement)
+                return _OK, to_json({"ok": True, **asdict(detail)})
         answer = {
             "ok": True,
             "judgement_id": judgement.judgement_id,
             "policy": judgement.policy.name,
             "decision_id": request.get("decision_id"),
         }
-        return EncodedResponse(_ACCEPTED, to_json(answer))
+        return _ACCEPTED, to_json(answer)

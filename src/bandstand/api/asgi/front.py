@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bandstand.api.asgi.access import ANONYMOUS, Access, Headers, get_required_role
 from bandstand.api.asgi.admission import AdmissionQueue
 from bandstand.api.asgi.bodies import give_json_body, read_json_body, validate_body_headers
-from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
+from bandstand.api.asgi.fast_path import Answer, Handler, HotPath
 from bandstand.api.asgi.foreign_wire import ForeignRequest, ForeignWire
 from bandstand.api.asgi.forwarding import ForwardedRequest, drop_body, send_response
 from bandstand.api.asgi.gathering import Gathering
@@ -34,8 +34,6 @@ from bandstand.api.problems import InternalError, RequestTimeoutError, render_pr
 from bandstand.errors import BandstandError
 from bandstand.service.loop_gate import LoopGate
 from bandstand.store.outcomes import run
-
-_BoundHandler = tuple[Handler, RequestMetadata]
 
 _MAX_REQUEST_ID = 128
 _SERVER_ERROR = 500
@@ -202,49 +200,46 @@ class FrontController:
             else:
                 self._begin(call, begin, body)
 
-    def _admit(self, call: HotCall) -> _BoundHandler | None:
+    def _admit(self, call: HotCall) -> Handler | None:
         """What begins a call of this loop; ``None`` if it was refused, and answered."""
         call.started = perf_counter()
         call.request_id = self._resolve_request_id(call.headers)
         _, name, *rest = call.path.split("/")
         try:
             call.client = self._access.authorize(call.headers, "serve")
-            query = validate_query(call.query) if call.query else b""
-            policy = decode_segment(rest[0]) if rest else None
+            call.query = validate_query(call.query) if call.query else b""
+            call.policy = decode_segment(rest[0]) if rest else None
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             self._refuse_call(call, error)
             return None
         call.route = f"/{name}/{{policy}}" if rest else f"/{name}"
-        return self._handlers[name], RequestMetadata(call.headers, query, call.client, policy)
+        return self._handlers[name]
 
-    def _begin(self, call: HotCall, begin: _BoundHandler, body: bytes) -> None:
-        handler, metadata = begin
+    def _begin(self, call: HotCall, begin: Handler, body: bytes) -> None:
         self.admission.start_light_request()
         if self.gate is not None:
             self.gate.count_entry()
         done = partial(self._end, call)
         try:
-            handler(body, metadata, done)
+            begin(call, body, done)
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             done(None, error)
 
-    def _end(self, call: HotCall, encoded: EncodedResponse | None, error: BaseException | None) -> None:
+    def _end(self, call: HotCall, answer: Answer | None, error: BaseException | None) -> None:
         self.admission.end_light_request()
         if self.gate is not None:
             self.gate.count_exit()
-        if encoded is None:
+        if answer is None:
             self._refuse_call(call, error)
             return
-        status, body = encoded
-        response = Response(status, JSON_HEADERS, body, call.request_id)
+        status, body = answer
         self._record("POST", call.route, status, call.started, call.request_id, call.client)
-        call.respond(response)
+        call.respond(status, JSON_HEADERS, body)
 
     def _refuse_call(self, call: HotCall, error: BaseException | None) -> None:
-        rendered = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
-        response = Response(*rendered, call.request_id)
-        self._record("POST", call.route, response.status, call.started, call.request_id, call.client)
-        call.respond(response)
+        status, headers, body = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
+        self._record("POST", call.route, status, call.started, call.request_id, call.client)
+        call.respond(status, headers, body)
 
     async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
         """Answer a call of another wire as that wire would have it."""
@@ -277,7 +272,8 @@ class FrontController:
             else:
                 read_body = partial(give_json_body, body, call.headers)
                 response = await front.answer(inner, call.headers, call.query, read_body)
-        call.respond(response)
+        call.request_id = response.request_id
+        call.respond(response.status, response.headers, response.body)
 
     async def _dispatch(self, mounts: Mounts, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         """Let the loop that a request is for serve it."""

@@ -12,3 +12,8 @@ def trim_values(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
     [(b'idempotency-key', b'k9')]
     """
     return [(name, value.strip(_WHITE_SPACE)) for name, value in fields]
+
+
+def build_header_map(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The trimmed values by name; of a name that comes more than once, the last one."""
+    return {name: value.strip(_WHITE_SPACE) for name, value in fields}

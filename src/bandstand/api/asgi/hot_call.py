@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from bandstand.api.asgi.access import ANONYMOUS
 
-JSON_HEADERS = ((b"content-type", b"application/json"),)
+ResponseHeaders = Sequence[tuple[bytes, bytes]]
+
+JSON_HEADERS: ResponseHeaders = ((b"content-type", b"application/json"),)
 """Of every answer that is no problem."""
 
 
@@ -14,7 +16,7 @@ class Response(NamedTuple):
     """A whole response, ready to be written to the wire."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: ResponseHeaders
     body: bytes
     request_id: str
 
@@ -35,23 +37,25 @@ class HotCall:
     Attributes:
         request_id: under which it is logged.
         client: name of the API key.
+        policy: the policy that the path names, if it names one.
         route: the path's template.
         started: when, by the clock of performance counters.
     """
 
-    __slots__ = ("client", "headers", "path", "query", "request_id", "route", "started")
+    __slots__ = ("client", "headers", "path", "policy", "query", "request_id", "route", "started")
 
     def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.path = path
         self.query = query
         self.headers = headers
         self.client = ANONYMOUS
+        self.policy: str | None = None
         self.route = "unmatched"
         self.request_id = ""
         self.started = 0.0
 
-    def respond(self, response: Response) -> None:
-        """Send the answer; the class of the protocol that read the call defines how."""
+    def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
+        """Send the answer, under the call's id; the class of the protocol that read the call defines how."""
         raise NotImplementedError
 
 
@@ -68,7 +72,7 @@ class AwaitedCall(HotCall):
         super().__init__(path, query, headers)
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def respond(self, response: Response) -> None:
+    def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Let whoever waits have the answer."""
         if not self.answered.done():  # whoever asked may have gone
-            self.answered.set_result(response)
+            self.answered.set_result(Response(status, headers, body, self.request_id))

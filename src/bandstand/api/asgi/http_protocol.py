@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController
-from bandstand.api.asgi.headers import trim_values
-from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, Response
+from bandstand.api.asgi.headers import build_header_map
+from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, ResponseHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,8 +59,8 @@ class _HotCycle(HotCall):
         self.is_next = False
         self.complete = False
 
-    def respond(self, response: Response) -> None:
-        self._protocol.respond(self, response)
+    def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
+        self._protocol.respond(self, status, headers, body)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -169,7 +169,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse_slow_request(self) -> None:
         if self._front is not None:
-            self.transport.write(self._render(self._front.refuse_slow_request(), _CLOSE))
+            refused = self._front.refuse_slow_request()
+            self.transport.write(
+                self._render(refused.status, refused.headers, refused.body, refused.request_id, close=True)
+            )
 
     # ── what the parser calls ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
         front, parser = self._front, self.parser
         if front is None or not self.url.startswith(_HOT_PREFIXES) or parser.get_method() != b"POST":
             return None
-        headers = dict(trim_values(self.headers))
+        headers = build_header_map(self.headers)
         length = headers.get(b"content-length", b"")
         if not (
             length.isdigit()
@@ -272,45 +275,41 @@ class HttpProtocol(HttpToolsProtocol):
         assert self._front is not None  # noqa: S101 (there is no hot cycle without)
         self._front.begin(cycle, cycle.body)
 
-    def respond(self, cycle: _HotCycle, response: Response) -> None:
+    def respond(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Write the answer to a hot call, as soon as the client takes more."""
         if self.flow.write_paused and not cycle.disconnected:
-            task = self.loop.create_task(self._drain(cycle, response))
+            task = self.loop.create_task(self._drain(cycle, status, headers, body))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         else:
-            self._finish(cycle, response)
+            self._finish(cycle, status, headers, body)
 
-    async def _drain(self, cycle: _HotCycle, response: Response) -> None:
+    async def _drain(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         try:
             await self.flow.drain()
         except asyncio.CancelledError:  # the server does not wait any longer
             cycle.response_complete = True
             self.transport.close()
             raise
-        self._finish(cycle, response)
+        self._finish(cycle, status, headers, body)
 
-    def _finish(self, cycle: _HotCycle, response: Response) -> None:
+    def _finish(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         if not cycle.disconnected:
-            self._write(cycle, response)
+            self.transport.write(self._render(status, headers, body, cycle.request_id, close=not cycle.keep_alive))
+            if not cycle.keep_alive:
+                self.transport.close()
         cycle.response_complete = True
         self.on_response_complete()
 
-    def _write(self, cycle: _HotCycle, response: Response) -> None:
-        self.transport.write(self._render(response, b"" if cycle.keep_alive else _CLOSE))
-        if not cycle.keep_alive:
-            self.transport.close()
-
-    def _render(self, response: Response, close: bytes) -> bytes:
-        head = _JSON_HEAD if response.headers is JSON_HEADERS else _render_headers(response.headers)
+    def _render(self, status: int, headers: ResponseHeaders, body: bytes, request_id: str, *, close: bool) -> bytes:
         return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
-            STATUS_LINE[response.status],
+            STATUS_LINE[status],
             self._build_default_head(),
-            head,
-            close,
-            len(response.body),
-            response.request_id.encode(),
-            response.body,
+            _JSON_HEAD if headers is JSON_HEADERS else _render_headers(headers),
+            _CLOSE if close else b"",
+            len(body),
+            request_id.encode(),
+            body,
         )
 
     def _build_default_head(self) -> bytes:

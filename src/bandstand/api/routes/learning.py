@@ -6,7 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from bandstand.api.asgi.bodies import read_json_body
-from bandstand.api.asgi.fast_path import EncodedResponse, Handler, HotPath, RequestMetadata
+from bandstand.api.asgi.fast_path import Answer, Handler, HotPath
+from bandstand.api.asgi.hot_call import HotCall
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client
 from bandstand.api.schemas.judgements import Judgement, TurnTaken
@@ -80,16 +81,15 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
     async def answer(request: Request, begin: Handler, policy: str | None) -> Response:
         headers = dict(request.headers.raw)
         body = await read_json_body(request.receive, headers)
-        answered: asyncio.Future[EncodedResponse] = asyncio.get_running_loop().create_future()
-        begin(body, _build_metadata(request, headers, policy), make_callback(answered))
-        return _to_response(await answered)
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        begin(_build_call(request, headers, policy), body, make_callback(answered))
+        status, content = await answered
+        return Response(content, status, media_type="application/json")
 
     return routes
 
 
-def _build_metadata(request: Request, headers: dict[bytes, bytes], policy: str | None) -> RequestMetadata:
-    return RequestMetadata(headers, request.scope["query_string"], get_client(request), policy)
-
-
-def _to_response(encoded: EncodedResponse) -> Response:
-    return Response(encoded.body, encoded.status, media_type="application/json")
+def _build_call(request: Request, headers: dict[bytes, bytes], policy: str | None) -> HotCall:
+    call = HotCall(request.url.path, request.scope["query_string"], headers)
+    call.client, call.policy = get_client(request), policy
+    return call

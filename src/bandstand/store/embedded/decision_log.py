@@ -4,11 +4,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from bandstand.store.embedded.in_flight import EventDirectory, UserEvent
+from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.operations import SumIncrements, build_tally
+from bandstand.store.sqlite.operations import build_tally
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions as decision_rows
 from bandstand.store.tables import loop_health, updates
@@ -102,14 +102,26 @@ class EmbeddedDecisions:
             (loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),
             build_tally(decision.ts, policy_id, 1, explores=int(decision.exploring)),
         )
-        event = directory.submit_event(_DecisionEvent(directory, user, person, decision, rows, sums, self._recent))
+        event = directory.submit_event(
+            _DecisionEvent(
+                directory=directory,
+                user=user,
+                seq=decision.seq,
+                result=decision,
+                rows=rows,
+                sums=sums,
+                durable=False,
+                person=person,
+                recent=self._recent,
+            )
+        )
         self._cache(decision)
         return event
 
     def get_cached_decision(self, decision_id: str) -> Decision | None:
         """The decision of that id, if all that its reward needs is in memory."""
         decision = self._recent.get(decision_id)
-        if decision is None or self._directory.is_in_flight(decision.seq):
+        if decision is None or self._directory.get_in_flight(decision.seq) is not None:
             return None
         if decision.shadow_updates is None and self._directory.registry.get_shadows():
             return None
@@ -213,33 +225,19 @@ def _build_own_rows(decision: Decision, policy_id: int) -> list[tuple[str, Row]]
     return rows
 
 
-class _DecisionEvent(UserEvent[Decision]):
+class _DecisionEvent(UserEvent[Decision], eq=False, kw_only=True):
     """A decision on its way.
 
-    Args:
+    Attributes:
         person: whom it was made for, who may be the user.
         recent: where it is kept for its reward.
     """
 
-    __slots__ = ("_decision", "_person", "_recent")
-
-    def __init__(
-        self,
-        directory: EventDirectory,
-        user: CachedUser,
-        person: CachedUser,
-        decision: Decision,
-        rows: list[tuple[str, Row]],
-        sums: SumIncrements,
-        recent: OrderedDict[str, Decision],
-    ) -> None:
-        super().__init__(directory, user, decision.seq, decision, rows, sums, durable=False)
-        self._decision = decision
-        self._person = person
-        self._recent = recent
+    person: CachedUser
+    recent: OrderedDict[str, Decision]
 
     def apply(self) -> None:
-        user, person, decision = self.user, self._person, self._decision
+        user, person, decision = self.user, self.person, self.result
         if person is not user:
             person.pending -= 1
             person.registered = True
@@ -250,7 +248,7 @@ class _DecisionEvent(UserEvent[Decision]):
         decision.body, decision.numbers, decision.request = b"", None, None  # logged; a reward needs only x
 
     def take_back(self) -> None:
-        if self._person is not self.user:
-            self._person.pending -= 1
-        self._recent.pop(self._decision.decision_id, None)
+        if self.person is not self.user:
+            self.person.pending -= 1
+        self.recent.pop(self.result.decision_id, None)
         self.user.enrolled = None

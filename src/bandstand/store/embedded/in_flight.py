@@ -18,45 +18,31 @@ class EventDirectory(Protocol):
         """Record that an event is settled; returns the error for its waiters."""
 
 
-class UserEvent(Outcome[T]):
+class UserEvent(Outcome[T], eq=False, kw_only=True):
     """An event of a user: what the writer takes of it, what follows its commit or its refusal, and who waits for it.
 
     It is an operation of the writer (:class:`bandstand.store.sqlite.operations.WriterOperation`), and settled once its
     rows are committed or refused.
 
-    Args:
+    Attributes:
         directory: is notified when it is settled.
         user: whose it is; not evicted until then.
         seq: its number.
-        value: its result, if it is committed.
+        result: what waiters get, once it is committed.
         rows: as an operation has them.
         sums: the same.
         durable: synced before it is settled.
     """
 
-    __slots__ = ("_committed", "_directory", "durable", "rows", "seq", "sums", "user")
-
     exclusive = None
 
-    def __init__(
-        self,
-        directory: EventDirectory,
-        user: CachedUser,
-        seq: int,
-        value: T,
-        rows: list[tuple[str, Row]],
-        sums: SumIncrements,
-        *,
-        durable: bool,
-    ) -> None:
-        super().__init__()
-        self._directory = directory
-        self._committed = value
-        self.user = user
-        self.seq = seq
-        self.rows = rows
-        self.sums = sums
-        self.durable = durable
+    directory: EventDirectory
+    user: CachedUser
+    seq: int
+    result: T
+    rows: list[tuple[str, Row]]
+    sums: SumIncrements
+    durable: bool
 
     def apply(self) -> None:
         """Move the state in memory: it is committed."""
@@ -76,40 +62,26 @@ class UserEvent(Outcome[T]):
 
     def acknowledge(self, error: BaseException | None) -> None:
         """Settle it, as the writer calls it after the commit or the sync."""
-        error = self._directory.conclude(self, error)
-        self.settle(self._committed if error is None else None, error)
+        error = self.directory.conclude(self, error)
+        self.settle(self.result if error is None else None, error)
 
 
-class CallbackEvent(UserEvent[None]):
+class CallbackEvent(UserEvent[None], eq=False, kw_only=True):
     """An event of which functions say what follows.
 
-    Args:
-        apply: see :meth:`UserEvent.apply`.
-        take_back: see :meth:`UserEvent.take_back`.
+    Attributes:
+        on_committed: see :meth:`UserEvent.apply`.
+        on_rejected: see :meth:`UserEvent.take_back`.
     """
 
-    __slots__ = ("_apply", "_take_back")
-
-    def __init__(
-        self,
-        directory: EventDirectory,
-        user: CachedUser,
-        seq: int,
-        rows: list[tuple[str, Row]],
-        sums: SumIncrements,
-        *,
-        durable: bool,
-        apply: Callable[[], None],
-        take_back: Callable[[], None],
-    ) -> None:
-        super().__init__(directory, user, seq, None, rows, sums, durable=durable)
-        self._apply = apply
-        self._take_back = take_back
+    result: None = None
+    on_committed: Callable[[], None]
+    on_rejected: Callable[[], None]
 
     def apply(self) -> None:
         """Move the state in memory."""
-        self._apply()
+        self.on_committed()
 
     def take_back(self) -> None:
         """Take back what was noted in memory."""
-        self._take_back()
+        self.on_rejected()

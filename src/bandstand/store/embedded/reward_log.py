@@ -16,8 +16,7 @@ from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.outcomes import Outcome, watch
 from bandstand.store.protocol import require_made_by
 from bandstand.store.records import AcceptedReward, Decision, Reward
-from bandstand.store.sqlite.operations import SumIncrements, build_tally
-from bandstand.store.sqlite.statements import Row
+from bandstand.store.sqlite.operations import build_tally
 from bandstand.store.tables.event_rows import (
     INSERT_REWARD,
     LEGACY_LINK_SECONDS,
@@ -162,7 +161,8 @@ class EmbeddedRewards:
             reward.x = decision.x
             if decision.seq <= user.reset_seq:
                 reward.applied, reward.reason = False, "reset"
-        return _TakenReward(AcceptedReward(reward, "new"), self._submit(user, reward, decision))
+        event = self._submit(user, reward, decision)
+        return _TakenReward(event.result, event)
 
     async def _load_open_decisions(self, user: CachedUser, ts: float) -> None:
         open_decisions = user.open_decisions
@@ -190,7 +190,18 @@ class EmbeddedRewards:
             build_arrival(reward, policy_id, answered),
             build_tally(reward.ts, policy_id, rewards=1, reward_sum=reward.value),
         )
-        event = _RewardEvent(directory, self, user, reward, rows, sums, decision=decision, linked=linked)
+        event = _RewardEvent(
+            directory=directory,
+            user=user,
+            seq=reward.seq,
+            result=AcceptedReward(reward, "new"),
+            rows=rows,
+            sums=sums,
+            durable=True,
+            log=self,
+            decision=decision,
+            linked=linked,
+        )
         return directory.submit_event(event)
 
     def fold(self, user: CachedUser, reward: Reward) -> None:
@@ -214,40 +225,24 @@ class EmbeddedRewards:
             self._keys.rewards.pop(reward.idempotency, None)
 
 
-class _RewardEvent(UserEvent[AcceptedReward]):
+class _RewardEvent(UserEvent[AcceptedReward], eq=False, kw_only=True):
     """A reward on its way.
 
-    Args:
+    Attributes:
         log: whose it is.
         decision: that it names, if it names one.
         linked: that it was linked to, in the legacy form.
     """
 
-    __slots__ = ("_decision", "_linked", "_log", "_reward")
-
-    def __init__(
-        self,
-        directory: StateDirectory,
-        log: EmbeddedRewards,
-        user: CachedUser,
-        reward: Reward,
-        rows: list[tuple[str, Row]],
-        sums: SumIncrements,
-        *,
-        decision: Decision | None,
-        linked: OpenDecision | None,
-    ) -> None:
-        super().__init__(directory, user, reward.seq, AcceptedReward(reward, "new"), rows, sums, durable=True)
-        self._log = log
-        self._reward = reward
-        self._decision = decision
-        self._linked = linked
+    log: EmbeddedRewards
+    decision: Decision | None
+    linked: OpenDecision | None
 
     def apply(self) -> None:
-        self._log.fold(self.user, self._reward)
+        self.log.fold(self.user, self.result.reward)
 
     def take_back(self) -> None:
-        self._log.take_back(self.user, self._reward, self._decision, self._linked)
+        self.log.take_back(self.user, self.result.reward, self.decision, self.linked)
 
 
 def _build_unknown_error() -> UnknownDecisionError:

@@ -291,7 +291,16 @@ class StateDirectory:
         """
         sums = sums if tally is None else (*sums, tally.to_increment())
         return self.submit_event(
-            CallbackEvent(self, user, seq, rows, sums, durable=durable, apply=on_committed, take_back=on_rejected)
+            CallbackEvent(
+                directory=self,
+                user=user,
+                seq=seq,
+                rows=rows,
+                sums=sums,
+                durable=durable,
+                on_committed=on_committed,
+                on_rejected=on_rejected,
+            )
         )
 
     def submit_event(self, event: EventT) -> EventT:

@@ -50,7 +50,8 @@ class OpenDecisions:
     def __init__(self, *, is_loaded: bool) -> None:
         self.is_loaded = is_loaded
         self.first_seq = LAST_SEQ
-        self._open: dict[int, tuple[_Tip, float]] = {}  # policy and tip, and when, by number, the oldest first
+        # Policy, tip and when, by number, the oldest first: one object of each, for the cycle collector visits them.
+        self._open: dict[int, tuple[str, str, float]] = {}
         # The same by policy and tip, the newest last; made when the first legacy reward comes, for most never get one.
         self._by_tip: dict[_Tip, list[int]] | None = None
         self._answered: set[int] = set()  # rewarded since the user came into memory, of those not loaded yet
@@ -58,7 +59,7 @@ class OpenDecisions:
     def add(self, seq: int, policy: str, tip_id: str, ts: float) -> None:
         """Note a decision that was made; its arguments are what an :class:`OpenDecision` has."""
         self.first_seq = min(self.first_seq, seq)
-        self._insert(seq, (policy, tip_id), ts)
+        self._insert(seq, policy, tip_id, ts)
         if len(self._open) > MAX_OPEN:
             self._remove(next(iter(self._open)))
 
@@ -80,13 +81,13 @@ class OpenDecisions:
         """Take out the newest decision of a policy and tip, if it was made after ``after``; ``None`` for none."""
         if self._by_tip is None:
             self._by_tip = {}
-            for seq, (tip, _) in self._open.items():
-                self._by_tip.setdefault(tip, []).append(seq)
+            for seq, (of, tip, _) in self._open.items():
+                self._by_tip.setdefault((of, tip), []).append(seq)
         seqs = self._by_tip.get((policy, tip_id))
         if seqs is None:
             return None
         newest = seqs[-1]
-        _, ts = self._open[newest]
+        ts = self._open[newest][2]
         if ts <= after:
             return None
         self._remove(newest)
@@ -97,20 +98,21 @@ class OpenDecisions:
         self._replace(sorted([*self._list(), decision]))
 
     def _list(self) -> list[OpenDecision]:
-        return [OpenDecision(seq, *tip, ts) for seq, (tip, ts) in self._open.items()]
+        return [OpenDecision(seq, *rest) for seq, rest in self._open.items()]
 
     def _replace(self, decisions: Sequence[OpenDecision]) -> None:
-        self._open = {seq: ((policy, tip_id), ts) for seq, policy, tip_id, ts in decisions[-MAX_OPEN:]}
+        self._open = {seq: (policy, tip_id, ts) for seq, policy, tip_id, ts in decisions[-MAX_OPEN:]}
         self._by_tip = None
 
-    def _insert(self, seq: int, tip: _Tip, ts: float) -> None:
-        self._open[seq] = tip, ts
+    def _insert(self, seq: int, policy: str, tip_id: str, ts: float) -> None:
+        self._open[seq] = policy, tip_id, ts
         if self._by_tip is not None:
-            self._by_tip.setdefault(tip, []).append(seq)
+            self._by_tip.setdefault((policy, tip_id), []).append(seq)
 
     def _remove(self, seq: int) -> None:
-        tip, _ = self._open.pop(seq)
+        policy, tip_id, _ = self._open.pop(seq)
         if self._by_tip is not None:
+            tip = policy, tip_id
             seqs = self._by_tip[tip]
             seqs.remove(seq)
             if not seqs:

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -299,7 +300,7 @@ class Writer:
                 if insert is None:
                     placeholders = f"({', '.join('?' * len(rows[0]))})"
                     insert = self._inserts[statement, size] = statement + ", ".join([placeholders] * size)
-                self._connection.execute(insert, [value for row in rows[start : start + size] for value in row])
+                self._connection.execute(insert, list(chain.from_iterable(rows[start : start + size])))
                 start += size
 
 
