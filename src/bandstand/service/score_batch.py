@@ -29,7 +29,7 @@ from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
 _MAX_TRIES = 10
-"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
+"""A store takes the second try unless its user was reset meanwhile: more than this is no accident."""
 
 
 class ScoringContext(Protocol):

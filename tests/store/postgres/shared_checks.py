@@ -93,16 +93,26 @@ async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_i
     assert not (await one.reward(early)).reward.applied
 
 
-async def a_decision_is_taken_on_the_third_try_though_its_user_was_rewarded(subjects: SharedSubjects) -> None:
+async def a_decision_is_taken_on_the_second_try_with_what_the_ledger_held_when_it_was_refused(
+    subjects: SharedSubjects,
+) -> None:
     one, other = subjects.first, subjects.second
-    first, second = await other.decide("anna"), await other.decide("anna")
+    rewarded = [await other.decide("anna") for _ in range(6)]
     await one.store.load_profile("anna")
-    await other.reward(first)
-    stale = one.build_decision("anna")
-    stale.tries = 2
-    assert await one.store.decide(stale) is stale
-    await other.reward(second)
-    assert (await other.reward(stale)).reward.applied
+    for number, change_deployment in enumerate((False, True, False), start=1):
+        await other.reward(rewarded.pop())
+        if change_deployment:
+            await other.store.announce_change()
+        with pytest.raises(MovedError):  # for whichever reason
+            await decide_stale(one)
+        await other.reward(rewarded.pop())
+        again = one.build_decision("anna")
+        again.tries = 1
+        assert await one.store.decide(again) is again
+        seen = await subjects.session.fetchval("SELECT version FROM decisions WHERE seq = $1", again.seq)
+        assert seen == 3 * number - 2, "every reward acknowledged before it was asked for, and none of those after"
+        assert (await other.reward(again)).reward.applied
+        await one.store.load_profile("anna")
 
 
 async def an_erasure_by_one_is_an_unknown_user_to_the_other(subjects: SharedSubjects) -> None:

@@ -39,11 +39,10 @@ from bandstand.store.tables.updates import encode_picked_features
 
 _WORKERS = 2
 _MAX_RECENT = 50_000
-_FORCED_TRY = 2
+_FORCED_TRY = 1
+"""The try that a decision is taken on as it is: its state was read after it was asked for."""
 _VERSION = 3
 """The place of the version in a row."""
-"""The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
-_PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
 _ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
 _TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
     (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq DESC LIMIT 1)"""
@@ -137,19 +136,21 @@ class SharedDecisions:
             users.drop(decision.user_id)
             users.drop(decision.subject or decision.user_id)
             raise MovedError("the user was erased meanwhile; decide again")
-        if not found["is_current"]:
-            await self._ledger.reload()
-            raise MovedError("the deployment has changed meanwhile; decide again")
         if found["now"] < pending.version:  # the database was restored to an earlier moment
             users.drop(decision.user_id)
             raise MovedError("the user's state has gone back; decide again")
+        # The next try is taken as it is: whatever it is for, memory must hold first what the ledger held just now.
+        if not found["is_current"]:
+            await users.catch_up_to(user, found["now"])
+            await self._ledger.reload()
+            raise MovedError("the deployment has changed meanwhile; decide again")
         if found["is_stale"] and decision.tries < _FORCED_TRY:
             self._ledger.stale_scores += 1
-            await users.catch_up(user)
+            await users.catch_up_to(user, found["now"])
             raise MovedError("the user has been rewarded meanwhile; decide again")
         existing = await self.find_receipt(decision.decision_id)
         if existing is None:  # its user was reset, or what had its id was erased
-            await users.catch_up(user)
+            await users.catch_up_to(user, found["now"])
             raise MovedError("the user was reset meanwhile; decide again")
         if existing.seq == decision.seq:  # it was logged at an earlier try, whose answer was lost
             self._note_logged(decision, user)
@@ -171,13 +172,14 @@ class SharedDecisions:
                 for gone in {user.profile.user_id, *(each.person.profile.user_id for each in events)}:
                     ledger.users.drop(gone)
                 raise MovedError("the user was erased meanwhile; decide again") from None
+            now = min(answer["now"] for answer in refused.answers)
+            if now < events[0].version:
+                ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
+            else:
+                await ledger.users.catch_up_to(user, now)
             if not all(answer["is_current"] for answer in refused.answers):
                 await ledger.reload()
                 raise MovedError("the deployment has changed meanwhile; decide again") from None
-            if any(answer["is_stale"] for answer in refused.answers):
-                await ledger.users.catch_up(user)
-            elif any(answer["now"] < events[0].version for answer in refused.answers):
-                ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
             if await self._is_any_taken(decisions):
                 return False
             raise MovedError("the user was rewarded or reset meanwhile; decide again") from None
@@ -312,9 +314,10 @@ class SharedDecisions:
         row = await session.fetchrow(DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
         if row is None:
             return None
-        reward = await session.fetchrow(REWARD_OF_DECISION, row["seq"])
-        parts = await session.fetch(PARTS_OF_DECISION, row["seq"])
-        return ReadDecision(row, reward, parts, await session.fetchval(_PENDING_TURN, row["seq"]))
+        # A reward that came between is as if it had come later: whoever rewards is told by the claim.
+        reward = await session.fetchrow(REWARD_OF_DECISION, row["seq"]) if row["has_reward"] else None
+        parts = await session.fetch(PARTS_OF_DECISION, row["seq"]) if row["has_parts"] else []
+        return ReadDecision(row, reward, parts, row["pending_turn"])
 
     def build(self, read: ReadDecision) -> Decision:
         """A decision in full, its reward, window and parts with it; its policy must be known."""

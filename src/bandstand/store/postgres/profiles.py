@@ -99,6 +99,7 @@ class ProfileCache:
         self._max_users = max_users
         self._users: OrderedDict[str, CachedProfile] = OrderedDict()  # least recently met first
         self._due: dict[int, CachedProfile] = {}  # whose checkpoint is to be made
+        self._reads: dict[int, asyncio.Future[None]] = {}  # under way, of users who are behind
         self._is_due = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -180,6 +181,17 @@ class ProfileCache:
             return None
         self._count(now.profile, counters)
         return self._keep(now)
+
+    async def catch_up_to(self, user: CachedProfile, version: int) -> None:
+        """Have a user in memory hold all events up to a version that the ledger has, by one read for all who wait.
+
+        Where that cannot be, the user leaves memory, and is read anew.
+        """
+        while user.profile.seq < version and self._users.get(user.profile.user_id) is user:
+            if (read := self._reads.get(user.uid)) is None:
+                read = self._reads[user.uid] = asyncio.ensure_future(self.catch_up(user))
+                read.add_done_callback(lambda _: self._reads.pop(user.uid, None))
+            await asyncio.shield(read)  # it is of others, too
 
     async def catch_up(self, user: CachedProfile) -> None:
         """Fold what the ledger has after a user's version."""
