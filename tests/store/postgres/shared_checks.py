@@ -83,7 +83,7 @@ async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_i
     await one.store.load_profile("anna")
     await other.store.reset("anna", "tests")
     stale = one.build_decision("anna")
-    stale.tries = 2
+    stale.known = 0  # not to be compared
     with pytest.raises(MovedError):
         await one.store.decide(stale)
     profile = one.store.get_cached_profile("anna")
@@ -93,26 +93,68 @@ async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_i
     assert not (await one.reward(early)).reward.applied
 
 
-async def a_decision_is_taken_on_the_second_try_with_what_the_ledger_held_when_it_was_refused(
+async def a_decision_made_from_what_the_ledger_held_after_the_request_is_taken_though_its_user_was_rewarded(
     subjects: SharedSubjects,
 ) -> None:
     one, other = subjects.first, subjects.second
     rewarded = [await other.decide("anna") for _ in range(6)]
     await one.store.load_profile("anna")
-    for number, change_deployment in enumerate((False, True, False), start=1):
+    assert not one.store.is_behind("anna"), "nothing says so yet"
+    for number in range(3):
         await other.reward(rewarded.pop())
-        if change_deployment:
-            await other.store.announce_change()
-        with pytest.raises(MovedError):  # for whichever reason
-            await decide_stale(one)
+        if number:  # it looks first
+            assert one.store.is_behind("anna")
+            known = await one.store.refresh_profile("anna")
+        else:
+            with pytest.raises(MovedError) as moved:
+                await decide_stale(one)
+            known = moved.value.known
+        assert known == 3 * number + 1
         await other.reward(rewarded.pop())
-        again = one.build_decision("anna")
-        again.tries = 1
-        assert await one.store.decide(again) is again
-        seen = await subjects.session.fetchval("SELECT version FROM decisions WHERE seq = $1", again.seq)
-        assert seen == 3 * number - 2, "every reward acknowledged before it was asked for, and none of those after"
-        assert (await other.reward(again)).reward.applied
-        await one.store.load_profile("anna")
+        taken = one.build_decision("anna")
+        taken.known = known
+        assert await one.store.decide(taken) is taken
+        seen = await subjects.session.fetchval("SELECT version FROM decisions WHERE seq = $1", taken.seq)
+        assert seen == known, "every reward that was acknowledged before the request, and none that came later"
+        assert (await other.reward(taken)).reward.applied
+    for _ in range(2):
+        await one.store.refresh_profile("anna")
+    assert not one.store.is_behind("anna"), "there was nothing new"
+
+
+async def a_decision_made_from_less_than_the_ledger_held_after_the_request_is_compared(
+    subjects: SharedSubjects,
+) -> None:
+    one, other = subjects.first, subjects.second
+    early = await other.decide("anna")
+    await one.store.load_profile("anna")
+    await other.reward(early)
+    stale = one.build_decision("anna")
+    stale.known = 1  # somebody looked, and memory has lost what they saw
+    with pytest.raises(MovedError):
+        await one.store.decide(stale)
+    await other.store.announce_change()
+    with pytest.raises(MovedError) as moved:  # nobody has looked at its user
+        await decide_stale(one)
+    assert moved.value.known is None
+
+
+async def whoever_is_behind_waits_for_one_read_that_begins_after_they_asked(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    rewarded = [await other.decide("anna") for _ in range(3)]
+    await one.store.load_profile("anna")
+    store = one.store
+    assert isinstance(store, SharedStore)
+    calls = store.ledger.readers.figures.calls
+    await other.reward(rewarded.pop())
+    first = asyncio.ensure_future(store.refresh_profile("anna"))
+    while not store.ledger.readers.figures.busy:  # noqa: ASYNC110 (a task begins)
+        await asyncio.sleep(0)
+    await other.reward(rewarded.pop())
+    later = [store.refresh_profile("anna") for _ in range(20)]
+    assert await asyncio.gather(*later) == [2] * 20
+    assert await first in {1, 2}
+    assert store.ledger.readers.figures.calls == calls + 2
 
 
 async def an_erasure_by_one_is_an_unknown_user_to_the_other(subjects: SharedSubjects) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bandstand.store.postgres import (
     console_queries,
+    decision_rows,
     part_statements,
     picks,
     profiles,
@@ -45,6 +46,8 @@ STATEMENTS = {
     "link": reward_statements.FIND_LINK,
     "undo": reward_statements.REVOKE,
     "events": profiles.EVENTS,
+    "events of many": profiles.NEWER_EVENTS_OF_MANY,
+    "decisions by id": decision_rows.DECISIONS_BY_ID,
     "silences": silence_statements.CLOSE_WINDOWS,
     "windows": silence_statements.FIND_DUE,
     "parts": part_statements.PARTS_OF_DECISION,

@@ -3,9 +3,9 @@
 A decision is logged only if its user's version, and the deployment's epoch, still are what it was made under. A reward
 is numbered under its user's lock, which is the update of the version itself: who locked the row first, and updated it
 then, would come back to it by the version that the statement saw at its start, and meet those who wait there. So
-numbers are taken for all rewards that look new, and one that loses its claim leaves a gap. Rows of `users` are locked in the
-order of their keys, so that no two groups wait for each other; the lock of a decision is the one that a foreign key
-would take, which rewards do not wait for.
+numbers are taken for all rewards that look new, and one that loses its claim leaves a gap. Rows of `users` are locked
+in the order of their keys, so that no two groups wait for each other; the lock of a decision is the one that a foreign
+key would take, which rewards do not wait for.
 """
 
 from bandstand.store.postgres.schema import build_striped_upsert
