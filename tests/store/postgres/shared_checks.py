@@ -383,12 +383,16 @@ async def what_is_read_from_a_checkpoint_is_what_all_events_make(subjects: Share
 
 async def a_user_whose_state_has_gone_back_is_read_anew(subjects: SharedSubjects) -> None:
     one = subjects.first
-    for _ in range(3):
-        await one.reward_legacy("anna", 0.5)
-    await one.store.load_profile("anna")
-    await subjects.session.execute("DELETE FROM rewards WHERE n > 1; UPDATE users SET version = 1")  # as a restore does
-    with pytest.raises(MovedError, match="gone back"):
-        await decide_stale(one)
+    for known in (None, 3):  # compared, and not
+        while (await one.store.load_profile("anna")).seq < 3:
+            await one.reward_legacy("anna", 0.5)
+        await subjects.session.execute(
+            "DELETE FROM rewards WHERE n > 1; UPDATE users SET version = 1"
+        )  # as a restore does
+        gone = one.build_decision("anna")
+        gone.known = known
+        with pytest.raises(MovedError, match="gone back"):
+            await one.store.decide(gone)
     await one.decide("anna")
     assert await one.load_sums() == (1, 0.5)
 

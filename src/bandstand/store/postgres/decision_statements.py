@@ -131,7 +131,7 @@ given AS MATERIALIZED (
     SELECT g.*, h.now, h.oldest, {tips} AS has_tips FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
 ready AS MATERIALIZED (
     SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
-        AND (made_at = now OR force AND made_at >= oldest)),
+        AND (made_at = now OR force AND made_at BETWEEN oldest AND now)),
 claimed AS (
     INSERT INTO decision_ids (decision_id, seq, uid) SELECT own_id, seq, uid FROM ready WHERE own_id IS NOT NULL
     ON CONFLICT DO NOTHING RETURNING seq),
