@@ -314,11 +314,12 @@ class SharedDecisions:
         row = await self.lookups.submit(decision_id)
         if row is None:
             return None
-        found: ReadDecision | None = ReadDecision(row, None, [], row["pending_turn"])
+        found = ReadDecision(row, None, [], row["pending_turn"])
         if row["has_reward"] or row["has_parts"]:
-            found = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
-            if found is None:  # it was erased meanwhile
+            more = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
+            if more is None:  # it was erased meanwhile
                 return None
+            found = more
         await self._ledger.prepare_events([found.row])
         decision = self.build(found)
         self._ledger.observe_seq(decision.seq)
