@@ -83,6 +83,7 @@ class SharedUsers:
 
     async def refresh_profile(self, user_id: str) -> int | None:
         """Fold what the ledger has now of a user in memory, by a read that begins after the call."""
+        self._ledger.refreshed_scores += 1
         user = self._ledger.users.get(user_id)
         return None if user is None else await self._ledger.users.catch_up(user)
 
