@@ -242,6 +242,31 @@ async def test_an_erasure_in_between_frees_the_id(service: Service) -> None:
 # ── a state that has moved ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_whoever_is_behind_is_looked_at_first_and_decided_for_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, asked = service.deployment.store, list[object]()
+    await service.score()  # now the user is in memory
+    decide = store.decide
+
+    async def refresh(user_id: str) -> int | None:
+        asked.append(user_id)
+        return 7 if len(asked) == 1 else None
+
+    def note(decision: Decision) -> Awaitable[Decision]:
+        asked.append((decision.known, decision.tries))
+        return decide(decision)
+
+    monkeypatch.setattr(store, "is_behind", lambda _: len(asked) < 3)
+    monkeypatch.setattr(store, "refresh_profile", refresh)
+    monkeypatch.setattr(store, "decide", note)
+    scored = await service.score()
+    assert asked == ["anna", (7, 0)]
+    assert await store.find_receipt(scored.decision_id or "") is not None
+    await service.score()  # it leaves memory as it is looked at
+    assert asked[2:] == ["anna", (None, 0)]
+
+
 async def test_a_decision_of_a_state_that_moved_is_made_anew_by_the_policy_that_decides_then(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,9 +104,9 @@ class Subject:
         while True:
             try:
                 return await self.store.decide(decision)
-            except MovedError:
+            except MovedError as moved:
                 assert decision.tries < 20
-                decision.tries += 1
+                decision.tries, decision.known = decision.tries + 1, moved.known
 
     def build_decision(
         self,

@@ -121,10 +121,13 @@ class _ScoreCall(ScoreRequest):
 
     def begin(self) -> None:
         """Submit it to be decided with its neighbours, once its user is in memory."""
-        if find_profile(self.deployment, self.request["user_id"]) is None:
+        deployment, user_id = self.deployment, self.request["user_id"]
+        if find_profile(deployment, user_id) is None:
             run(self._load_user())
+        elif self.known is None and deployment.store.is_behind(deployment.get_owner(user_id)):
+            run(self._refresh_user())
         else:
-            self.deployment.scoring.submit(self)
+            deployment.scoring.submit(self)
 
     def restart(self) -> None:
         """Begin again, because its user has left memory."""
@@ -133,7 +136,7 @@ class _ScoreCall(ScoreRequest):
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
         """Answer with what was decided, if that stands."""
         if isinstance(error, MovedError):  # another process has taught its user, or changed what all decide by
-            self._decide_anew()
+            self._decide_anew(error.known)
             return
         if stands is None or stands is not self.decision:
             run(self._resolve(error))
@@ -147,9 +150,9 @@ class _ScoreCall(ScoreRequest):
         else:
             self.done(result, None)
 
-    def _decide_anew(self) -> None:
+    def _decide_anew(self, known: int | None) -> None:
         """Begin again from the present state, with the policy that is active now."""
-        self.decision = None
+        self.decision, self.known = None, known
         try:
             self.tries = count_try(self.tries)
             self.policy = self.deployment.choose_policy(self.named, self.request["user_id"])
@@ -173,6 +176,16 @@ class _ScoreCall(ScoreRequest):
             for needed in dict.fromkeys((user_id, self.deployment.get_owner(user_id))):
                 if store.get_cached_profile(needed) is None:
                     await store.load_profile(needed)
+        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
+            await self._resolve(failure)
+        else:
+            self.begin()
+
+    async def _refresh_user(self) -> None:
+        """Look for what other processes have taught first, where a decision without it would be refused."""
+        store, owner = self.deployment.store, self.deployment.get_owner(self.request["user_id"])
+        try:
+            self.known = await store.refresh_profile(owner)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             await self._resolve(failure)
         else:

@@ -30,7 +30,8 @@ from bandstand.store.tables.promotions import ExperimentStart
 
 _EMPTY: dict[str, object] = {}
 _MAX_TRIES = 10
-"""A store takes the third try unless its user was reset meanwhile: more than this is no accident."""
+"""A store takes a try that was made from what it held after the request unless its user was reset meanwhile: more than
+this is no accident."""
 
 
 class ScoringContext(Protocol):
@@ -73,6 +74,7 @@ class ScoreRequest:
             at its commit.
         captured: what policies in the shadow believed.
         tries: how often it was decided before, from a state that had moved.
+        known: number of the user's newest event when somebody last looked for it; ``None`` if nobody did.
     """
 
     request: Mapping[str, Any]
@@ -85,6 +87,7 @@ class ScoreRequest:
     numbers: Array | None = None
     captured: CapturedDecision | None = None
     tries: int = 0
+    known: int | None = None
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
         """Receive the decision that stands under its id, or the error."""
@@ -234,6 +237,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
             numbers=numbers[row],
             x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
             tries=each.tries,
+            known=each.known,
             request=each.request,
             excluded=excluded,
             window=_build_window(settings, each.request, ts, teaches=teaches),

@@ -75,17 +75,17 @@ async def score_slots(
     named = None if policy is None else deployment.choose_policy(policy, request["user_id"]).name
     if own_id is not None and (earlier := await _find_earlier(deployment, slots, own_id, named)) is not None:
         return earlier
-    tries, logged = 0, False
+    tries, known, logged = 0, None, False
     while True:
         chosen = deployment.choose_policy(policy, request["user_id"])
         filled = await _fill(deployment, request, slots, client, chosen, is_named=policy is not None)
         decisions = [each.decision for each in filled]
         for decision in decisions:
-            decision.tries = tries
+            decision.tries, decision.known = tries, known
         try:
             logged = await deployment.store.decide_together(decisions)
-        except MovedError:  # another process has taught the user, or changed what all decide by
-            tries = count_try(tries)
+        except MovedError as moved:  # another process has taught the user, or changed what all decide by
+            tries, known = count_try(tries), moved.known
         else:
             break
     if logged:

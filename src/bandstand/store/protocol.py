@@ -35,7 +35,15 @@ from bandstand.store.turn_protocol import JudgementLog, TurnQueue
 
 
 class MovedError(Exception):
-    """A decision was made from a state that another process has changed; memory has caught up: make it again."""
+    """A decision was made from a state that another process has changed; memory has caught up: make it again.
+
+    Attributes:
+        known: number of the user's newest event then, for the decision that is made again; ``None`` if it is not known.
+    """
+
+    def __init__(self, message: str, *, known: int | None = None) -> None:
+        super().__init__(message)
+        self.known = known
 
 
 class DepartureListener(Protocol):
@@ -62,6 +70,21 @@ class UserRegister(Protocol):
 
     async def load_profile(self, user_id: str) -> Profile:
         """The user's profile; an empty one for a user never met."""
+
+    def is_behind(self, user_id: str) -> bool:
+        """Whether a user in memory is most likely behind: a decision about them had better look first."""
+        del user_id  # nobody else moves what a store of one process has in memory
+        return False
+
+    async def refresh_profile(self, user_id: str) -> int | None:
+        """Bring a user in memory up to now.
+
+        Returns:
+            Number of their newest event, for decisions that were asked for before the call; ``None`` if they have left
+            memory.
+        """
+        del user_id  # the same
+        return None
 
     async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""

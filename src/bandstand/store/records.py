@@ -165,6 +165,8 @@ class Decision(Struct, eq=False, gc=False):
         parts: sums over the parts that count, or will once it is activated.
         part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
         tries: how often it was made before from a state that had moved meanwhile.
+        known: number of its user's newest event at some moment after it was asked for; ``None`` if nobody looked. Made
+            from a state that holds that event, it counts all that it has to.
     """
 
     decision_id: str
@@ -195,6 +197,7 @@ class Decision(Struct, eq=False, gc=False):
     parts: PartSums = NO_PARTS
     part_seq: int = 0
     tries: int = 0
+    known: int | None = None
     request: Mapping[str, Any] | None = None
 
     @property

@@ -74,6 +74,7 @@ def test_the_hold_on_a_shared_ledger_is_shown() -> None:
         lease_s=20.0,
         synchronous_standbys=None,
         stale_scores=7,
+        refreshed_scores=8,
         due_checkpoints=4,
         pools={"writers": pool},
     )
@@ -83,7 +84,7 @@ def test_the_hold_on_a_shared_ledger_is_shown() -> None:
     shown = {name[0].removeprefix("bandstand_shared_"): value for name, value in found.items() if len(name) == 1}
     assert (shown["leader"], shown["processes"], shown["configurations"]) == (1, 2, 1)
     assert (shown["lease_seconds"], shown["clock_skew_seconds"], shown["due_checkpoints"]) == (20, -0.5, 4)
-    assert shown["stale_scores_total"] == 7
+    assert (shown["stale_scores_total"], shown["refreshed_scores_total"]) == (7, 8)
     assert "synchronous_standbys" not in shown, "nobody knows"
     of_pool = {name[0]: value for name, value in found.items() if name[1:] == ("writers",)}
     assert of_pool == {

@@ -92,7 +92,7 @@ async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_i
     await one.store.load_profile("anna")
     await other.store.reset("anna", "tests")
     stale = one.build_decision("anna")
-    stale.tries = 2
+    stale.known = 0  # not to be compared
     with pytest.raises(MovedError):
         await one.store.decide(stale)
     profile = one.store.get_cached_profile("anna")
@@ -102,16 +102,68 @@ async def a_reset_by_one_holds_in_the_next_decision_of_the_other_however_often_i
     assert not (await one.reward(early)).reward.applied
 
 
-async def a_decision_is_taken_on_the_third_try_though_its_user_was_rewarded(subjects: SharedSubjects) -> None:
+async def a_decision_made_from_what_the_ledger_held_after_the_request_is_taken_though_its_user_was_rewarded(
+    subjects: SharedSubjects,
+) -> None:
     one, other = subjects.first, subjects.second
-    first, second = await other.decide("anna"), await other.decide("anna")
+    rewarded = [await other.decide("anna") for _ in range(6)]
     await one.store.load_profile("anna")
-    await other.reward(first)
+    assert not one.store.is_behind("anna"), "nothing says so yet"
+    for number in range(3):
+        await other.reward(rewarded.pop())
+        if number:  # it looks first
+            assert one.store.is_behind("anna")
+            known = await one.store.refresh_profile("anna")
+        else:
+            with pytest.raises(MovedError) as moved:
+                await decide_stale(one)
+            known = moved.value.known
+        assert known == 3 * number + 1
+        await other.reward(rewarded.pop())
+        taken = one.build_decision("anna")
+        taken.known = known
+        assert await one.store.decide(taken) is taken
+        seen = await subjects.session.fetchval("SELECT version FROM decisions WHERE seq = $1", taken.seq)
+        assert seen == known, "every reward that was acknowledged before the request, and none that came later"
+        assert (await other.reward(taken)).reward.applied
+    for _ in range(2):
+        await one.store.refresh_profile("anna")
+    assert not one.store.is_behind("anna"), "there was nothing new"
+
+
+async def a_decision_made_from_less_than_the_ledger_held_after_the_request_is_compared(
+    subjects: SharedSubjects,
+) -> None:
+    one, other = subjects.first, subjects.second
+    early = await other.decide("anna")
+    await one.store.load_profile("anna")
+    await other.reward(early)
     stale = one.build_decision("anna")
-    stale.tries = 2
-    assert await one.store.decide(stale) is stale
-    await other.reward(second)
-    assert (await other.reward(stale)).reward.applied
+    stale.known = 1  # somebody looked, and memory has lost what they saw
+    with pytest.raises(MovedError):
+        await one.store.decide(stale)
+    await other.store.announce_change()
+    with pytest.raises(MovedError) as moved:  # nobody has looked at its user
+        await decide_stale(one)
+    assert moved.value.known is None
+
+
+async def whoever_is_behind_waits_for_one_read_that_begins_after_they_asked(subjects: SharedSubjects) -> None:
+    one, other = subjects.first, subjects.second
+    rewarded = [await other.decide("anna") for _ in range(3)]
+    await one.store.load_profile("anna")
+    store = one.store
+    assert isinstance(store, SharedStore)
+    calls = store.ledger.readers.figures.calls
+    await other.reward(rewarded.pop())
+    first = asyncio.ensure_future(store.refresh_profile("anna"))
+    while not store.ledger.readers.figures.busy:  # noqa: ASYNC110 (a task begins)
+        await asyncio.sleep(0)
+    await other.reward(rewarded.pop())
+    later = [store.refresh_profile("anna") for _ in range(20)]
+    assert await asyncio.gather(*later) == [2] * 20
+    assert await first in {1, 2}
+    assert store.ledger.readers.figures.calls == calls + 2
 
 
 async def an_erasure_by_one_is_an_unknown_user_to_the_other(subjects: SharedSubjects) -> None:
@@ -392,12 +444,16 @@ async def what_is_read_from_a_checkpoint_is_what_all_events_make(subjects: Share
 
 async def a_user_whose_state_has_gone_back_is_read_anew(subjects: SharedSubjects) -> None:
     one = subjects.first
-    for _ in range(3):
-        await one.reward_legacy("anna", 0.5)
-    await one.store.load_profile("anna")
-    await subjects.session.execute("DELETE FROM rewards WHERE n > 1; UPDATE users SET version = 1")  # as a restore does
-    with pytest.raises(MovedError, match="gone back"):
-        await decide_stale(one)
+    for known in (None, 3):  # compared, and not
+        while (await one.store.load_profile("anna")).seq < 3:
+            await one.reward_legacy("anna", 0.5)
+        await subjects.session.execute(
+            "DELETE FROM rewards WHERE n > 1; UPDATE users SET version = 1"
+        )  # as a restore does
+        gone = one.build_decision("anna")
+        gone.known = known
+        with pytest.raises(MovedError, match="gone back"):
+            await one.store.decide(gone)
     await one.decide("anna")
     assert await one.load_sums() == (1, 0.5)
 

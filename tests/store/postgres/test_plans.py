@@ -11,6 +11,7 @@ import pytest
 
 from bandstand.store.postgres import (
     console_queries,
+    decision_rows,
     part_statements,
     picks,
     profiles,
@@ -21,7 +22,13 @@ from bandstand.store.postgres import (
 )
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import ConnectionPool
-from bandstand.store.postgres.decision_statements import FIND_LOGGED, LOG_DECISIONS, LOG_REWARDS, SETTLE_SHADOWS
+from bandstand.store.postgres.decision_statements import (
+    FIND_LOGGED,
+    LOG_DECISIONS,
+    LOG_REWARDS,
+    LOG_SUBJECTS_REWARDS,
+    SETTLE_SHADOWS,
+)
 from bandstand.store.postgres.schema import create_tables
 from bandstand.store.postgres.user_admin import TABLES_OF_A_USER
 from tests.store.postgres.shared import run_law_server
@@ -39,6 +46,8 @@ STATEMENTS = {
     "link": reward_statements.FIND_LINK,
     "undo": reward_statements.REVOKE,
     "events": profiles.EVENTS,
+    "events of many": profiles.NEWER_EVENTS_OF_MANY,
+    "decisions by id": decision_rows.DECISIONS_BY_ID,
     "silences": silence_statements.CLOSE_WINDOWS,
     "windows": silence_statements.FIND_DUE,
     "parts": part_statements.PARTS_OF_DECISION,
@@ -80,6 +89,23 @@ async def test_no_hot_statement_reads_a_growing_table_from_end_to_end(name: str,
     await pool.close()
     assert not find_whole_reads(plan), "\n".join(plan)
     assert len(plan) > 3, "it was planned with its arguments unknown"
+
+
+@pytest.mark.parametrize("statement", [LOG_REWARDS, LOG_SUBJECTS_REWARDS], ids=["own", "subjects"])
+async def test_rewards_lock_their_users_once_and_in_order(statement: str, database: str) -> None:
+    """Who holds a row's lock and looks for the row again, as of the statement's start, meets those who wait for it."""
+    pool = ConnectionPool(LedgerAddress.parse(database), 1, durable=False)
+    await create_tables(pool, "bandstand")
+    plan = "\n".join(await read_plan(pool, statement))
+    await pool.close()
+    update = plan[plan.index("Update on users u") : plan.index("CTE claimed")]
+    steps = re.findall(r"->  (.*?) {2}\(cost", update)
+    assert steps[:3] == ["Nested Loop", "Subquery Scan on m", "GroupAggregate"], (
+        "one after the other, as they are sorted"
+    )
+    assert "Group Key: g_2.uid, g_2.user_id" in update
+    assert plan.count(" on users u") == 2, "the update, and where it looks"
+    assert plan.count("LockRows") == (statement is LOG_SUBJECTS_REWARDS), "but for people, who are locked as a key is"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bandstand.errors import ConfigurationError
+from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane, Work
 from bandstand.store.postgres.store import SharedStore
@@ -35,19 +35,24 @@ async def test_a_database_that_is_not_there_ends_the_start_with_a_sentence_witho
     await store.close()
 
 
+class _EndlessPool(ConnectionPool):
+    """A pool that reaches no database, and so has a channel for everybody."""
+
+    def __init__(self) -> None:
+        super().__init__(LedgerAddress.parse("postgresql://nowhere/ledger"), 1, durable=False)
+
+    async def run(self, work: Work[T], **_: bool) -> T:
+        return await work(Channel(None, 0), 0)
+
+
 async def test_what_comes_as_a_group_has_just_been_sent_is_sent_too() -> None:
     sent: list[int] = []
-
-    class _Pool(ConnectionPool):
-        async def run(self, work: Work[T], **_: bool) -> T:
-            return await work(Channel(None, 0), 0)
 
     async def send(_: Channel, events: list[int], tries: int) -> list[int]:
         sent.extend(events)
         return events
 
-    pool = _Pool(LedgerAddress.parse("postgresql://nowhere/ledger"), 1, durable=False)
-    lane = GroupLane(pool, send, workers=1, max_pending=10, observe=lambda *_: None, on_error=lambda _: None)
+    lane = GroupLane(_EndlessPool(), send, workers=1, max_pending=10, observe=lambda *_: None, on_error=lambda _: None)
     first = lane.submit(0)
     first.add_done_callback(lambda _: following.append(lane.submit(1)))
     following: list[asyncio.Future[int]] = []
@@ -58,6 +63,52 @@ async def test_what_comes_as_a_group_has_just_been_sent_is_sent_too() -> None:
             assert await lane.submit(number) == number
         assert await following[0] == 1
     assert sorted(sent) == list(range(50))
+    await lane.close()
+
+
+async def test_events_of_one_key_wait_for_their_group_and_hold_up_nobody_else() -> None:
+    groups: list[list[int]] = []
+    gates = [asyncio.Event() for _ in range(3)]
+
+    async def send(_: Channel, events: list[int], tries: int) -> list[int]:
+        groups.append(events)
+        await gates[len(groups) - 1].wait()
+        if events == [1]:
+            raise ValueError
+        return events
+
+    lane = GroupLane(
+        _EndlessPool(),
+        send,
+        workers=2,
+        max_pending=10,
+        observe=lambda *_: None,
+        on_error=lambda _: None,
+        get_key=lambda number: number % 2,
+    )
+
+    async def submit(*numbers: int) -> list[asyncio.Future[int]]:
+        futures = [lane.submit(number) for number in numbers]
+        for _ in range(3):  # the task begins, gathers its neighbours, and sends
+            await asyncio.sleep(0)
+        return futures
+
+    (odd,) = await submit(1)
+    later = await submit(3, 5, 2, 7)
+    assert groups == [[1], [2]]
+    later += await submit(4, 9)
+    assert groups == [[1], [2]]
+    gates[0].set()
+    async with asyncio.timeout(60):
+        with pytest.raises(StorageUnavailableError):
+            await odd
+        await submit()
+        assert groups == [[1], [2], [3, 5, 7, 9]], "though the one before failed, and in the order that they came in"
+        for gate in gates[1:]:
+            gate.set()
+        gates.append(gates[-1])
+        assert await asyncio.gather(*later) == [3, 5, 2, 7, 4, 9]
+    assert groups[3:] == [[4]]
     await lane.close()
 
 

@@ -309,6 +309,11 @@ def _collect_shared(details: Mapping[str, Any]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bandstand_shared_stale_scores", "Decisions made again after a reward elsewhere.", details["stale_scores"]
     )
+    yield CounterMetricFamily(
+        "bandstand_shared_refreshed_scores",
+        "Decisions before which rewards elsewhere were read.",
+        details["refreshed_scores"],
+    )
     kinds = ("pool",)
     calls = CounterMetricFamily("bandstand_shared_calls", "Work done on the database.", labels=kinds)
     seconds = CounterMetricFamily("bandstand_shared_seconds", "Time that it took.", labels=kinds)

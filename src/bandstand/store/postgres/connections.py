@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -246,6 +246,8 @@ class GroupLane:
         max_pending: events that may wait before new ones are refused.
         observe: called with the number of a group's events, its seconds, and whether it was synced.
         on_error: called with the error of a group.
+        get_key: whose lock an event takes. What has the same key as a group under way waits for that in the process,
+            where it makes one group, and not in the database, where it would hold a connection.
     """
 
     def __init__(
@@ -257,9 +259,12 @@ class GroupLane:
         max_pending: int,
         observe: Callable[[int, float], None],
         on_error: Callable[[str], None],
+        get_key: Callable[[Any], Hashable] | None = None,
     ) -> None:
         self._pool = pool
         self._send = send
+        self._get_key = get_key
+        self._locked: set[Hashable] = set()  # keys of the groups under way
         self._workers = workers
         self._max_pending = max_pending
         self._observe = observe
@@ -308,11 +313,28 @@ class GroupLane:
     async def _run(self) -> None:
         try:
             await asyncio.sleep(0)  # let this turn of the loop gather its neighbours
-            while self._waiting:
-                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
-                await self._settle(group)
+            while group := self._take_group():
+                keys = set() if self._get_key is None else {self._get_key(event) for event, _ in group}
+                self._locked |= keys
+                try:
+                    await self._settle(group)
+                finally:
+                    self._locked -= keys
         finally:
             self._running -= 1  # in the same turn as the last look: nobody comes between
+
+    def _take_group(self) -> list[tuple[Any, "asyncio.Future[Any]"]]:
+        """The next events, but for those that wait for a group under way: whoever runs that looks again after it."""
+        waiting = self._waiting
+        if self._get_key is None or not self._locked:
+            return [waiting.popleft() for _ in range(min(len(waiting), _MAX_GROUP))]
+        group: list[tuple[Any, asyncio.Future[Any]]] = []
+        others: list[tuple[Any, asyncio.Future[Any]]] = []
+        while waiting and len(group) < _MAX_GROUP:
+            each = waiting.popleft()
+            (others if self._get_key(each[0]) in self._locked else group).append(each)
+        waiting.extendleft(reversed(others))
+        return group
 
     async def _settle(self, group: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
         events, started = [event for event, _ in group], time.perf_counter()

@@ -13,6 +13,7 @@ from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_rows import (
     DECISION,
+    DECISIONS_BY_ID,
     HISTORY,
     REWARD_OF_DECISION,
     SUBJECT_HISTORY,
@@ -39,11 +40,8 @@ from bandstand.store.tables.updates import encode_picked_features
 
 _WORKERS = 2
 _MAX_RECENT = 50_000
-_FORCED_TRY = 2
-_VERSION = 3
-"""The place of the version in a row."""
-"""The try that a decision is taken on as it is, where its user is rewarded faster than decided for."""
-_PENDING_TURN = "SELECT coalesce(max(seq), 0) FROM judgements WHERE decision_seq = $1 AND state = 'waiting'"
+_VERSION, _IS_FORCED = 3, 4
+"""The places of the version in a row, and of whether the decision is taken as it is."""
 _ARE_TAKEN = "SELECT EXISTS (SELECT 1 FROM decision_ids WHERE decision_id = ANY ($1::text[]))"
 _TIMES = """SELECT (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1),
     (SELECT ts FROM decisions WHERE seq >= $1 AND seq < $2 ORDER BY seq DESC LIMIT 1)"""
@@ -68,6 +66,11 @@ class _PendingDecision(NamedTuple):
     def version(self) -> int:
         """The number of the last event of the state that it was made from."""
         return int(self.row[_VERSION])
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether that state was read after the decision was asked for, so that it counts whatever is newer now."""
+        return bool(self.row[_IS_FORCED])
 
 
 class ReadDecision(NamedTuple):
@@ -107,6 +110,14 @@ class SharedDecisions:
             ),
             on_error=ledger.record_error,
         )
+        self.lookups = GroupLane(
+            ledger.readers,
+            self._look_up,
+            workers=1,
+            max_pending=ledger.options.max_pending,
+            observe=lambda _size, _seconds: None,
+            on_error=ledger.record_error,
+        )
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
@@ -144,14 +155,15 @@ class SharedDecisions:
         if found["now"] < pending.version:  # the database was restored to an earlier moment
             users.drop(decision.user_id)
             raise MovedError("the user's state has gone back; decide again")
-        if found["is_stale"] and decision.tries < _FORCED_TRY:
+        if found["is_stale"] and not pending.is_forced:
             self._ledger.stale_scores += 1
-            await users.catch_up(user)
-            raise MovedError("the user has been rewarded meanwhile; decide again")
+            user.is_behind = True
+            await users.catch_up_to(user, found["now"])
+            raise MovedError("the user has been rewarded meanwhile; decide again", known=found["now"])
         existing = await self.find_receipt(decision.decision_id)
         if existing is None:  # its user was reset, or what had its id was erased
-            await users.catch_up(user)
-            raise MovedError("the user was reset meanwhile; decide again")
+            await users.catch_up_to(user, found["now"])
+            raise MovedError("the user was reset meanwhile; decide again", known=found["now"])
         if existing.seq == decision.seq:  # it was logged at an earlier try, whose answer was lost
             self._note_logged(decision, user)
             return decision
@@ -175,13 +187,14 @@ class SharedDecisions:
             if not all(answer["is_current"] for answer in refused.answers):
                 await ledger.reload()
                 raise MovedError("the deployment has changed meanwhile; decide again") from None
-            if any(answer["is_stale"] for answer in refused.answers):
-                await ledger.users.catch_up(user)
-            elif any(answer["now"] < events[0].version for answer in refused.answers):
+            now = min(answer["now"] for answer in refused.answers)
+            if now < events[0].version:
                 ledger.users.drop(user.profile.user_id)  # the database was restored to an earlier moment
+            else:
+                await ledger.users.catch_up_to(user, now)
             if await self._is_any_taken(decisions):
                 return False
-            raise MovedError("the user was rewarded or reset meanwhile; decide again") from None
+            raise MovedError("the user was rewarded or reset meanwhile; decide again", known=now) from None
         for each in decisions:
             self._note_logged(each, user)
         return True
@@ -221,7 +234,7 @@ class SharedDecisions:
             None if decision.own_id else get_nonce(decision.decision_id),
             user.uid,
             user.profile.seq,
-            decision.tries >= _FORCED_TRY,
+            decision.known is not None and user.profile.seq >= decision.known,
             decision.decision_id if decision.own_id else None,
             self._ledger.registry.get_id(decision.policy),
             decision.client,
@@ -299,13 +312,27 @@ class SharedDecisions:
         """The decision of that id in full, as logged."""
         if "\0" in decision_id:
             return None
-        found = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
-        if found is None:
+        row = await self.lookups.submit(decision_id)
+        if row is None:
             return None
+        found = ReadDecision(row, None, [], row["pending_turn"])
+        if row["has_reward"] or row["has_parts"]:
+            more = await self._ledger.readers.run(lambda channel, _: self.read(channel, decision_id))
+            if more is None:  # it was erased meanwhile
+                return None
+            found = more
         await self._ledger.prepare_events([found.row])
         decision = self.build(found)
         self._ledger.observe_seq(decision.seq)
         return decision
+
+    async def _look_up(self, channel: Channel, decision_ids: list[str], tries: int) -> list[Any]:
+        """The rows of decisions by their ids; ``None`` for one that is not there."""
+        del tries
+        seqs = [parse_event_id(each) for each in decision_ids]
+        nonces = [None if seq is None else get_nonce(each) for each, seq in zip(decision_ids, seqs, strict=True)]
+        found = {row["place"]: row for row in await channel.session.fetch(DECISIONS_BY_ID, decision_ids, seqs, nonces)}
+        return [found.get(place) for place in range(1, len(decision_ids) + 1)]
 
     async def read(self, channel: Channel, decision_id: str) -> ReadDecision | None:
         """The rows of a decision, as a channel sees them now."""
@@ -313,9 +340,10 @@ class SharedDecisions:
         row = await session.fetchrow(DECISION, decision_id, seq, None if seq is None else get_nonce(decision_id))
         if row is None:
             return None
-        reward = await session.fetchrow(REWARD_OF_DECISION, row["seq"])
-        parts = await session.fetch(PARTS_OF_DECISION, row["seq"])
-        return ReadDecision(row, reward, parts, await session.fetchval(_PENDING_TURN, row["seq"]))
+        # A reward that came between is as if it had come later: whoever rewards is told by the claim.
+        reward = await session.fetchrow(REWARD_OF_DECISION, row["seq"]) if row["has_reward"] else None
+        parts = await session.fetch(PARTS_OF_DECISION, row["seq"]) if row["has_parts"] else []
+        return ReadDecision(row, reward, parts, row["pending_turn"])
 
     def build(self, read: ReadDecision) -> Decision:
         """A decision in full, its reward, window and parts with it; its policy must be known."""

@@ -13,12 +13,28 @@ _DECISION_FIELDS = """i.decision_id, u.user_id, whom.user_id AS subject, d.seq, 
     d.ts, d.tip_id, d.pick, d.exploring, d.seed, d.score, d.propensity, d.floor, d.version, d.body, d.numbers,
     d.picked, w.held, w.due, w.fallback, w.awaits"""
 _WHOM = "LEFT JOIN subjects AS s ON s.seq = d.seq LEFT JOIN users AS whom ON whom.uid = s.uid"
-DECISION = f"""SELECT {_DECISION_FIELDS} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
+_GIVEN = """EXISTS (SELECT 1 FROM rewards AS r WHERE r.decision_seq = d.seq) OR EXISTS (
+        SELECT 1 FROM rewards AS r WHERE r.linked_seq = d.seq AND r.features IS NULL) AS has_reward,
+    EXISTS (SELECT 1 FROM reward_parts AS p WHERE p.decision = d.seq) AS has_parts,
+    (SELECT coalesce(max(j.seq), 0) FROM judgements AS j WHERE j.decision_seq = d.seq AND j.state = 'waiting')
+        AS pending_turn"""
+
+
+def _build_find_decision(decision_id: str, seq: str, nonce: str) -> str:
+    return f"""SELECT {_DECISION_FIELDS}, {_GIVEN} FROM decisions AS d JOIN users AS u ON u.uid = d.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
-    {_WHOM} WHERE d.seq = $2 AND d.nonce = $3
-    UNION ALL SELECT {_DECISION_FIELDS} FROM decision_ids AS i JOIN decisions AS d ON d.seq = i.seq
+    {_WHOM} WHERE d.seq = {seq} AND d.nonce = {nonce}
+    UNION ALL SELECT {_DECISION_FIELDS}, {_GIVEN} FROM decision_ids AS i JOIN decisions AS d ON d.seq = i.seq
     JOIN users AS u ON u.uid = d.uid LEFT JOIN windows AS w ON w.decision = d.seq
-    {_WHOM} WHERE i.decision_id = $1 LIMIT 1"""  # noqa: S608 (constants)
+    {_WHOM} WHERE i.decision_id = {decision_id} LIMIT 1"""  # noqa: S608 (constants)
+
+
+DECISION = _build_find_decision("$1", "$2", "$3")
+"""A decision, and whether there is more to read of it."""
+DECISIONS_BY_ID = f"""SELECT g.place, d.* FROM unnest($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY
+        AS g(decision_id, seq, nonce, place)
+    CROSS JOIN LATERAL ({_build_find_decision("g.decision_id", "g.seq", "g.nonce")}) AS d"""  # noqa: S608 (constants)
+"""The same for several; the place says of which."""
 HISTORY = f"""SELECT {_DECISION_FIELDS} FROM users AS u JOIN decisions AS d ON d.uid = u.uid
     LEFT JOIN decision_ids AS i ON d.nonce IS NULL AND i.seq = d.seq LEFT JOIN windows AS w ON w.decision = d.seq
     {_WHOM} WHERE u.user_id = $1 AND d.version >= u.reset_version ORDER BY d.seq DESC LIMIT $2"""  # noqa: S608 (constants)

@@ -1,8 +1,11 @@
 """The two statements of the hot path: a group of decisions, and a group of rewards, each in one round trip.
 
 A decision is logged only if its user's version, and the deployment's epoch, still are what it was made under. A reward
-is numbered under its user's lock. Rows of `users` are locked in the order of their keys, so that no two groups wait for
-each other; the lock of a decision is the one that a foreign key would take, which rewards do not wait for.
+is numbered under its user's lock, which is the update of the version itself: who locked the row first, and updated it
+then, would come back to it by the version that the statement saw at its start, and meet those who wait there. So
+numbers are taken for all rewards that look new, and one that loses its claim leaves a gap. Rows of `users` are locked
+in the order of their keys, so that no two groups wait for each other; the lock of a decision is the one that a foreign
+key would take, which rewards do not wait for.
 """
 
 from bandstand.store.postgres.schema import build_striped_upsert
@@ -128,7 +131,7 @@ given AS MATERIALIZED (
     SELECT g.*, h.now, h.oldest, {tips} AS has_tips FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
 ready AS MATERIALIZED (
     SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
-        AND (made_at = now OR force AND made_at >= oldest)),
+        AND (made_at = now OR force AND made_at BETWEEN oldest AND now)),
 claimed AS (
     INSERT INTO decision_ids (decision_id, seq, uid) SELECT own_id, seq, uid FROM ready WHERE own_id IS NOT NULL
     ON CONFLICT DO NOTHING RETURNING seq),
@@ -220,14 +223,13 @@ def build_prompt_counts(source: str, stripe: int) -> str:
 _REWARD_STRIPE = len(REWARD_COLUMNS) + 1
 
 
-def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", owners: str, is_alive: str = "") -> str:
+def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", is_alive: str = "") -> str:
     """The statement that logs a group of rewards.
 
     Args:
         subject: a column of whom a decision was made for.
         named: the join that brings it.
         alive: a common table expression that locks those people.
-        owners: the keys of the users whose models learn.
         is_alive: the join with those who are still there.
     """
     return f"""WITH given AS MATERIALIZED (
@@ -237,9 +239,13 @@ def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", o
     JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce){named}
     WHERE d.policy = g.policy AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
         AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),{alive}
-locked AS MATERIALIZED (
-    SELECT uid, user_id, version, reset_version, is_shadowed FROM users WHERE uid IN ({owners})
-    ORDER BY uid FOR NO KEY UPDATE),
+locked AS (
+    UPDATE users AS u SET version = u.version + m.most
+    FROM (SELECT g.uid, g.user_id, count(*) AS most FROM given AS g {is_alive}
+        WHERE NOT EXISTS (SELECT 1 FROM claims AS c WHERE c.uid = g.uid AND c.decision_seq = g.decision_seq)
+        GROUP BY g.uid, g.user_id ORDER BY g.uid) AS m
+    WHERE u.uid = m.uid AND u.user_id = m.user_id
+    RETURNING u.uid, u.user_id, u.version - m.most AS version, u.reset_version, u.is_shadowed),
 claimed AS (
     INSERT INTO claims (uid, decision_seq, holder)
     SELECT g.uid, g.decision_seq, g.seq FROM given AS g JOIN locked AS l ON l.uid = g.uid AND l.user_id = g.user_id
@@ -262,9 +268,6 @@ reacted AS (
 spent AS (
     INSERT INTO idempotency (scope, key, body_hash, reward_seq, ts)
     SELECT scope, key, body_hash, seq, ts FROM numbered WHERE key IS NOT NULL),
-bumped AS (
-    UPDATE users AS u SET version = m.n FROM (SELECT uid, max(n) AS n FROM numbered GROUP BY uid) AS m
-    WHERE u.uid = m.uid),
 rolled AS ({build_reward_counts("numbered", _REWARD_STRIPE)}),
 arrived AS ({build_arrival_counts("numbered", _REWARD_STRIPE)}),
 credited AS ({build_prompt_counts("numbered", _REWARD_STRIPE)})
@@ -272,7 +275,7 @@ SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.reason, g.picked, g.is_sh
 FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
 
 
-LOG_REWARDS = _build_log_rewards(owners="SELECT uid FROM given")
+LOG_REWARDS = _build_log_rewards()
 """Returns nothing of a reward that is not logged: why, a second question tells."""
 LOG_SUBJECTS_REWARDS = _build_log_rewards(
     subject=", coalesce(s.uid, d.uid) AS person",
@@ -280,7 +283,6 @@ LOG_SUBJECTS_REWARDS = _build_log_rewards(
     alive="""
 alive AS MATERIALIZED (
     SELECT uid AS person FROM users WHERE uid IN (SELECT person FROM given) ORDER BY uid FOR KEY SHARE),""",
-    owners="SELECT g.uid FROM given AS g JOIN alive USING (person)",
     is_alive="JOIN alive USING (person)",
 )
 """The same where a decision may be made for somebody by another's model: who is being erased teaches it no more.

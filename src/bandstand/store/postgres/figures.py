@@ -51,6 +51,7 @@ class LedgerFigures:
         lease_s: seconds that the lease of the slot has left.
         synchronous_standbys: connected ones that commits wait for; ``None`` if the role may not see them.
         stale_scores: decisions that were made again because their user had been rewarded elsewhere.
+        refreshed_scores: decisions before which the newer rewards of other processes were read.
         due_checkpoints: users whose state is to be written.
         pools: by kind of connection.
     """
@@ -65,6 +66,7 @@ class LedgerFigures:
     lease_s: float
     synchronous_standbys: int | None
     stale_scores: int
+    refreshed_scores: int
     due_checkpoints: int
     pools: dict[str, PoolFigures]
 
@@ -82,6 +84,7 @@ class LedgerFigures:
             "lease_seconds": round(max(0.0, self.lease_s), 3),
             "synchronous_standbys": self.synchronous_standbys,
             "stale_scores": self.stale_scores,
+            "refreshed_scores": self.refreshed_scores,
             "due_checkpoints": self.due_checkpoints,
             "pools": {
                 name: {

@@ -92,6 +92,7 @@ class SharedLedger:
         epoch: what decisions are made under.
         has_real_clock: whether the clock may be compared with the database's.
         stale_scores: decisions that were made again because their user had been rewarded elsewhere.
+        refreshed_scores: decisions before which the newer rewards of other processes were read.
         secret: keys the draws and the tombstones of this deployment.
     """
 
@@ -140,6 +141,7 @@ class SharedLedger:
         self._format = schema.FORMAT  # of this version
         self._outdated: str | None = None  # why this version may not go on
         self.stale_scores = 0
+        self.refreshed_scores = 0
         self._background_tasks: list[asyncio.Task[None]] = []
 
     # ── opening and closing ───────────────────────────────────────────────────────────────────────────────────────
@@ -354,6 +356,7 @@ class SharedLedger:
             lease_s=lease.remaining_s,
             synchronous_standbys=self._standbys,
             stale_scores=self.stale_scores,
+            refreshed_scores=self.refreshed_scores,
             due_checkpoints=self.users.due_checkpoints,
             pools={
                 "decisions": self.decisions.figures,

@@ -4,13 +4,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
-from bandstand.store.postgres.connections import Channel, ConnectionPool
+from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane
 from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
 from bandstand.store.records import Reward
 from bandstand.store.tables.policies import PolicyRegistry
@@ -35,7 +36,14 @@ NEWER_EVENTS = f"""SELECT {EVENT_COLUMNS}, (SELECT version FROM baselines WHERE 
         (SELECT parted_version FROM users WHERE uid = $1) AS parted
     FROM events_of($1, $2)"""  # noqa: S608 (constants)
 """Events, up to which retention has taken the earlier ones, and erasures some: all as of the same moment."""
+NEWER_EVENTS_OF_MANY = f"""SELECT g.uid, {EVENT_COLUMNS}, (SELECT version FROM baselines AS b WHERE b.uid = g.uid)
+        AS baseline, (SELECT parted_version FROM users AS u WHERE u.uid = g.uid) AS parted
+    FROM unnest($1::bigint[], $2::bigint[]) AS g(uid, version) CROSS JOIN LATERAL events_of(g.uid, g.version)
+    ORDER BY g.uid, n"""  # noqa: S608 (constants)
+"""The same of several users."""
 _MAX_READS = 3
+_WORKERS = 2
+_MAX_PENDING = 100_000
 _COUNTERS = """SELECT policy, count(*) AS pulls, count(*) FILTER (WHERE exploring) AS explores, max(ts) AS last
     FROM decisions WHERE uid = $1 AND version >= $2 GROUP BY policy
     UNION ALL SELECT policy, pulls, explores, last FROM pulls WHERE uid = $1"""
@@ -56,14 +64,16 @@ class CachedProfile:
     Attributes:
         uid: the ledger's key; 0 for a user without a row.
         checkpoint: the version of the newest checkpoint that this process knows of.
+        is_behind: other processes have moved the user as of the last look, so that the ledger most likely has more.
     """
 
-    __slots__ = ("checkpoint", "profile", "uid")
+    __slots__ = ("checkpoint", "is_behind", "profile", "uid")
 
     def __init__(self, profile: Profile, uid: int, checkpoint: int = 0) -> None:
         self.profile = profile
         self.uid = uid
         self.checkpoint = checkpoint
+        self.is_behind = False
 
 
 class ProfileCache:
@@ -99,6 +109,15 @@ class ProfileCache:
         self._max_users = max_users
         self._users: OrderedDict[str, CachedProfile] = OrderedDict()  # least recently met first
         self._due: dict[int, CachedProfile] = {}  # whose checkpoint is to be made
+        self.catching_up = GroupLane(
+            readers,
+            self._read_newer,
+            workers=_WORKERS,
+            max_pending=_MAX_PENDING,
+            observe=lambda _size, _seconds: None,
+            on_error=lambda _: None,
+            get_key=attrgetter("uid"),
+        )
         self._is_due = asyncio.Event()
         self._writing = asyncio.Lock()
         self._drops = 0  # how often everybody was forgotten
@@ -185,12 +204,34 @@ class ProfileCache:
         self._count(now.profile, counters)
         return self._keep(now)
 
-    async def catch_up(self, user: CachedProfile) -> None:
-        """Fold what the ledger has after a user's version."""
-        events = await self._readers.fetch(NEWER_EVENTS, user.uid, user.profile.seq)
+    async def catch_up_to(self, user: CachedProfile, version: int) -> None:
+        """Have a user in memory hold all events up to a version that the ledger has, or leave memory."""
+        if user.profile.seq < version and self._users.get(user.profile.user_id) is user:
+            await self.catch_up(user)
+
+    async def catch_up(self, user: CachedProfile) -> int | None:
+        """Fold what the ledger has after a user's version; whoever else asks meanwhile waits for the next read.
+
+        Returns:
+            The version that they hold now; ``None`` if they cannot, and have left memory.
+        """
+        events: list[Event] = await self.catching_up.submit(user)
         await self._prepare(events)
         if is_missing(user.profile, events) or not self.fold(user, events):
             self.drop(user.profile.user_id)
+            return None
+        if not events:
+            user.is_behind = False
+        return user.profile.seq
+
+    async def _read_newer(self, channel: Channel, users: list[CachedProfile], tries: int) -> list[list[Event]]:
+        """The events after the versions of users, as of one moment."""
+        del tries
+        versions = {user.uid: user.profile.seq for user in users}
+        found: dict[int, list[Event]] = {uid: [] for uid in versions}
+        for event in await channel.session.fetch(NEWER_EVENTS_OF_MANY, list(versions), list(versions.values())):
+            found[event["uid"]].append(event)
+        return [found[user.uid] for user in users]
 
     def fold(self, user: CachedProfile, events: list[Event]) -> bool:
         """Fold events into a user in memory; returns whether the sums are exact."""

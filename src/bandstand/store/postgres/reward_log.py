@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -66,6 +67,7 @@ class SharedRewards:
             max_pending=ledger.options.max_pending,
             observe=lambda size, seconds: ledger.observe_group(size, seconds, synced=True),
             on_error=ledger.record_error,
+            get_key=attrgetter("user_id"),
         )
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:

@@ -86,6 +86,10 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         self._parts = SharedRewardParts(self._ledger, self._decisions, self._revocations)
         self._reactions = SharedReactions(self._ledger, self._parts, self._revocations)
         self._rewards = SharedRewards(self._ledger, self._decisions, self._parts)
+        self._lanes = (
+            *(self._decisions.lane, self._rewards.lane),
+            *(self._decisions.lookups, self._ledger.users.catching_up),
+        )
         self._silences = SharedSilences(self._ledger, self.upkeep)
         self._users = SharedUsers(self._ledger)
         self.priors = SharedPriors(self._ledger, self.upkeep)
@@ -111,7 +115,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         self._ledger.options = replace(self._ledger.options, retention_days=retention_days)
 
     async def open(self) -> None:
-        for lane in (self._decisions.lane, self._rewards.lane):
+        for lane in self._lanes:
             lane.open()
         await self._ledger.open(*([self.upkeep.run, self._follow] if self._ledger.options.may_lead else []))
 
@@ -119,7 +123,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         await self._gains.run(lambda: self.upkeep.is_leader)
 
     async def close(self) -> None:
-        for lane in (self._decisions.lane, self._rewards.lane):
+        for lane in self._lanes:
             await lane.close()
         await self._deployment.close()
         await self.upkeep.step_down()
@@ -141,6 +145,12 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     async def load_profile(self, user_id: str) -> Profile:
         return await self._users.load_profile(user_id)
+
+    def is_behind(self, user_id: str) -> bool:
+        return self._users.is_behind(user_id)
+
+    async def refresh_profile(self, user_id: str) -> int | None:
+        return await self._users.refresh_profile(user_id)
 
     async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
         return await self._users.list_users(prefix, after, limit)

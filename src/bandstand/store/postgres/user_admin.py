@@ -76,6 +76,17 @@ class SharedUsers:
         """The user's profile as the ledger has it now."""
         return (await self._ledger.users.load(user_id)).profile
 
+    def is_behind(self, user_id: str) -> bool:
+        """Whether other processes had moved the user when this one last looked."""
+        user = self._ledger.users.get(user_id)
+        return user is not None and user.is_behind
+
+    async def refresh_profile(self, user_id: str) -> int | None:
+        """Fold what the ledger has now of a user in memory, by a read that begins after the call."""
+        self._ledger.refreshed_scores += 1
+        user = self._ledger.users.get(user_id)
+        return None if user is None else await self._ledger.users.catch_up(user)
+
     async def list_users(self, prefix: str, after: int, limit: int) -> UserPage:
         """Known users whose id starts with ``prefix``, in order of first sight, from the cursor ``after``."""
         rows = await self._ledger.readers.fetch(_LIST_USERS, after, prefix, limit + 1)
