@@ -31,6 +31,7 @@ async def test_what_a_client_changes_of_the_default_loop_is_so_from_then_on(tmp_
     settings: dict[str, Any] = {"bandstand_config": open_config, "active_policy": "open-egreedy"}
     async with run_service(tmp_path / "state", **settings) as service:
         before = await rank(service, eventId="before")
+        assert (await reward(service, "overtaken", 0.25)).status_code == 204
         whole = read_ok(await service.get(SERVICE))
         again = {name: value for name, value in whole.items() if name != "rewardWaitTime"}
         assert await put(service, SERVICE, again) | {"lastConfigurationEditDate": ""} == whole | {
@@ -45,13 +46,15 @@ async def test_what_a_client_changes_of_the_default_loop_is_so_from_then_on(tmp_
         assert await rank(service, eventId="before") == before
         assert (await reward(service, "before", 1.0)).status_code == 204
         after = await rank(service, eventId="after")
+        await rank(service, eventId="overtaken")
+        assert (await read_receipt(service, "overtaken"))["reward"]["reward"] == 0.25, "it has waited"
         assert min(each["probability"] for each in after["ranking"]) == pytest.approx(0.5 / 3)
         kept, newer = [await read_receipt(service, event) for event in ("before", "after")]
         assert (kept["floor"], newer["floor"], kept["reward"]["applied"]) == (0.2, 0.5, True)
         assert kept["policy_hash"] != newer["policy_hash"]
         policy = await put(service, POLICY, {"name": "mine", "arguments": "--cb_explore_adf --squarecb"})
         taught = read_ok(await service.get("/stats/default"))
-        assert taught["reward_count"] == 1
+        assert taught["reward_count"] == 2
         change = read_ok(await service.get("/loops/default"))["changes"][0]
         assert (change["loop"], change["action"], change["by"]) == ("default", "change", "anonymous")
         assert [change[when]["policies"]["open-egreedy"]["kind"] for when in ("before", "after")] == [
@@ -66,8 +69,8 @@ async def test_what_a_client_changes_of_the_default_loop_is_so_from_then_on(tmp_
             *(0.5, 30, 0.25)
         ]
         assert read_ok(await service.get("/stats/default")) == taught, "nothing that was learned is lost"
-        undone = read_ok(await service.post("/revocations", {"decision_id": "before"}))
-        assert undone["rewards"] == 1
+        for event in ("before", "overtaken"):
+            assert read_ok(await service.post("/revocations", {"decision_id": event}))["rewards"] == 1
         assert not any(read_ok(await service.get("/stats/default"))["theta"])
         # And back to what the file says.
         definition = (await put(service, "/loops/default", {}))["definition"]

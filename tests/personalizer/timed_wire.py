@@ -9,6 +9,7 @@ from bandstand.api.asgi.metrics import Metrics
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.personalizer.errors import CLIENT_REQUEST_ID
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.store.embedded.store import EmbeddedStore
 from tests.personalizer.given import BASE, rank_body
@@ -28,7 +29,8 @@ class TimedWire:
         self.service = service
         deployment = service.deployment
         store = cast("EmbeddedStore", deployment.store)
-        self._wire = PersonalizerWire(PersonalizerLoop(deployment, None), Metrics(), store, None, None)  # type: ignore[arg-type]  # nothing is evaluated or exported
+        loop = PersonalizerLoop(deployment, None)
+        self._wire = PersonalizerWire(loop, Metrics(), store, None, None, OrphanRewards())  # type: ignore[arg-type]  # nothing is evaluated or exported
 
     async def post(self, path: str, body: dict[str, Any] | None = None, request_id: str = "") -> int:
         content = b"" if body is None else to_json(body)

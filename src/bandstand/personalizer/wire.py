@@ -33,6 +33,7 @@ class PersonalizerWire:
         log: the loop's decisions and rewards.
         evaluations: has evaluations made.
         model: makes and takes files of what the loop has learned.
+        orphans: rewards that wait for their event, also while the loop takes another form.
 
     Attributes:
         optimizer: looks for a better policy from time to time, while it is run.
@@ -45,8 +46,9 @@ class PersonalizerWire:
         log: ResourceLog,
         evaluations: EvaluationQueue,
         model: ResourceModel,
+        orphans: OrphanRewards,
     ) -> None:
-        events = EventCalls(loop, metrics, OrphanRewards())
+        events = EventCalls(loop, metrics, orphans)
         slots = SlotEventCalls(loop, metrics, events)
         admin = AdminCalls(loop)
         resource = ResourceCalls(loop, log, model)

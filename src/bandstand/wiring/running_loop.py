@@ -38,6 +38,7 @@ from bandstand.learning.shadows import ShadowStatus
 from bandstand.learning.shared_population import SharedPriorRefresher
 from bandstand.personalizer.auto_optimization import AutoOptimizer
 from bandstand.personalizer.loop import PersonalizerLoop
+from bandstand.personalizer.orphans import OrphanRewards
 from bandstand.personalizer.resource import ClosedModel
 from bandstand.personalizer.wire import PersonalizerWire
 from bandstand.prompts.library import prompts_directory
@@ -143,6 +144,7 @@ class RunningLoop:
         self._evaluations = EvaluationQueue(engine.evaluations, engine.words, catalogue, environment=engine.environment)
         self._judge_runs = JudgeRunQueue(JudgeRuns(directory), engine.directory)
         self._sight = engine.sight
+        self._orphans = OrphanRewards()
         if shared.opinions is None:
             shared.opinions = build_stateless_judge(settings, self._judging)
         if shared.default is None:
@@ -389,7 +391,7 @@ class RunningLoop:
         if model is None:
             assert directory is not None  # noqa: S101 (an engine has one or the other)
             model = ClosedModel(loop, ModelFiles(directory, deployment.catalogue, deployment.has_one_model))
-        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model)
+        return PersonalizerWire(loop, self.metrics, self.store, self._evaluations, model, self._orphans)
 
 
 def _build_population(engine: Engine, catalogue: Catalogue, refresh_rewards: int | None) -> PopulationPriorRefresher:
