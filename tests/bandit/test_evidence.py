@@ -159,6 +159,20 @@ def test_rewards_that_are_all_the_same_speak_for_or_against_what_is_like_their_r
     assert 0.75 * abs(np.sign(rewards[0])) <= abs(alike) <= 1.0
 
 
+@pytest.mark.parametrize("rewards", [[0.0], [0.25] * 5, [100.0]])
+def test_in_blocks_rewards_that_are_all_the_same_are_expected_of_every_row(rewards: list[float]) -> None:
+    """Widths alone then decide: where nothing was seen there is most to learn."""
+    rng = np.random.default_rng(0)
+    rows = np.hstack([np.ones((len(rewards), 1)), rng.normal(size=(len(rewards), D - 1))])
+    state = learn_rows(rows, np.array(rewards))
+    prior = fit_scale_free_prior(PooledSums.from_states([state], D), has_intercept=True, zero_is_origin=False)
+    assert prior is not None
+    posterior = compute_posterior(state, prior)
+    unseen = np.hstack([np.ones((6, 1)), rng.normal(size=(6, D - 1))])
+    np.testing.assert_allclose(posterior.compute_means(unseen), rewards[0], rtol=1e-9, atol=1e-12)
+    assert (posterior.compute_widths(unseen) / (rewards[0] or 1.0)).min() > 0.1
+
+
 def test_the_unit_of_rewards_that_are_all_the_same_is_that_of_the_belief() -> None:
     rows = np.hstack([np.ones((5, 1)), np.random.default_rng(0).normal(size=(5, D - 1))])
     one, other = (

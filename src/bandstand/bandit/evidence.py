@@ -12,14 +12,15 @@ Here the units come from the data. All is computed from the ridge sums, so that 
    1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule that
    decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever quite
    linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
-4. *Rewards that are all the same* tell a unit, but neither variance nor origin. Until one differs, 0 is the origin and
-   |r̄| the unit (1 where that is 0): as without an intercept, with σ² = r̄² and λ = λ₀. So a first reward above 0 speaks
-   for what is like its candidate, one below 0 against it, and its unit changes no pick.
+4. *Rewards that are all the same* tell a unit, |r̄| (1 where that is 0), but neither variance nor origin: σ² is r̄² and λ
+   is λ₀. Where one model reads all candidates, 0 is taken for the origin until one differs, as without an intercept. So
+   a first reward above 0 speaks for what is like its candidate, one below 0 against it. In blocks no candidate is like
+   another: every mean is r̄, and widths alone decide. Either way no unit changes a pick.
 5. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
 
 Hence the law: map any column x_j → p x_j + q (p ≠ 0; q only with an intercept) and rewards r → a + b r (b > 0; a only
 with an intercept), and the belief maps along: means to a + b · mean, widths to b · width, and picks stay the same;
-while all rewards are the same, for p and b alone.
+while all rewards are the same and 0 is their origin, for p and b alone.
 """
 
 from collections.abc import Iterable
@@ -106,7 +107,7 @@ class _Evidence(NamedTuple):
 
 
 def fit_scale_free_prior(
-    sums: PooledSums, *, has_intercept: bool, ridge_deviation: float = RIDGE_DEVIATION
+    sums: PooledSums, *, has_intercept: bool, ridge_deviation: float = RIDGE_DEVIATION, zero_is_origin: bool = True
 ) -> Prior | None:
     """Return the prior of each of the models that these sums are of; see the module.
 
@@ -114,6 +115,7 @@ def fit_scale_free_prior(
         sums: of all models.
         has_intercept: whether the first column is 1 in every row.
         ridge_deviation: how far λ may be from the rule's λ₀, as a deviation of its logarithm.
+        zero_is_origin: whether rewards that are all the same are above or below 0, and not simply what is usual.
 
     Returns:
         None if there are no rewards.
@@ -123,9 +125,9 @@ def fit_scale_free_prior(
         return None
     mean_reward = float(b[0]) / sums.weight if has_intercept else 0.0
     varies = sums.rr - sums.weight * mean_reward**2 > _NO_VARIANCE * sums.rr
-    has_intercept = has_intercept and varies
+    has_intercept = has_intercept and (varies or not zero_is_origin)
     centre = mean_reward if has_intercept else 0.0
-    variance = sums.rr / sums.weight - centre**2 or 1.0
+    variance = (sums.rr / sums.weight - centre**2 if varies else mean_reward**2) or 1.0
     coordinates = _build_coordinates(gram / sums.weight, sums.weight, has_intercept=has_intercept)
     if varies:
         evidence = _build_evidence(sums, coordinates, centre, variance, has_intercept=has_intercept)
