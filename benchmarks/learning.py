@@ -1,13 +1,13 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
-    python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior population] [--worlds shipped uniform]
+    python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior auto] [--worlds shipped uniform]
         [--floor 0.05] [--policies linucb-v2] [--unit 0.01]
 
 `personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
 of personas; every policy of ours logs with the same floor. All policies meet the same tasks, draws and reactions. Users
-take turns; after every 200 rewards the population prior is learned anew, as serving does it. The gap closed is
-(policy - random)/(oracle - random) by the exact expected reward, over all decisions, a user's first ten, and their 41st
-to 60th; standard errors are over seeds.
+take turns; the population prior is learned anew when serving would: as rewards grow, under `--prior population` after
+every 200. The gap closed is (policy - random)/(oracle - random) by the exact expected reward, over all decisions, a
+user's first ten, and their 41st to 60th; standard errors are over seeds.
 
 `few`: what the prior does among very few users, some of them unlike the others. `cost`: what it costs.
 """
@@ -62,7 +62,7 @@ class Contestant(NamedTuple):
     past: int = 0
 
 
-def catalogue(prior: str = "population", floor: float = FLOOR) -> Catalogue:
+def catalogue(prior: str = "auto", floor: float = FLOOR) -> Catalogue:
     """Read what ships, with a floor, and again without the population prior (`NAME, alone`) or with one."""
     shipped = tomllib.loads(files("bandstand").joinpath("defaults.toml").read_text(encoding="utf-8"))
     policies: dict[str, dict[str, object]] = {}
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", help="of personas, few, cost; all if none is named")
     parser.add_argument("--seeds", type=int, default=24, help="at least 2")
-    parser.add_argument("--prior", choices=["population", "auto"], default="population", help="what is learned")
+    parser.add_argument("--prior", choices=["population", "auto"], default="auto", help="what is learned")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     parser.add_argument("--floor", type=float, default=FLOOR, help="share of uniform picks of our policies")
     parser.add_argument("--policies", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="those of `personas`")

@@ -146,20 +146,53 @@ def test_the_prior_is_of_the_pooled_sums_alone() -> None:
     assert one.noise == pytest.approx(other.noise, rel=1e-9)
 
 
-@pytest.mark.parametrize("rewards", [[0.0], [0.0] * 5, [0.25] * 5, [1e-3] * 9, [100.0]])
-def test_rewards_that_are_all_the_same_are_expected_of_every_row(rewards: list[float]) -> None:
-    """Widths alone then decide: where nothing was seen there is most to learn."""
-    rng = np.random.default_rng(0)
-    state = learn_rows(
-        np.hstack([np.ones((len(rewards), 1)), rng.normal(size=(len(rewards), D - 1))]), np.array(rewards)
-    )
+@pytest.mark.parametrize("rewards", [[1.0], [-1.0], [0.01], [1.0] * 5, [-100.0] * 3, [0.0], [0.0] * 5])
+def test_rewards_that_are_all_the_same_speak_for_or_against_what_is_like_their_rows(rewards: list[float]) -> None:
+    """0 is their origin and their size the unit, whatever the columns' units are; 0 says nothing."""
+    row = np.array([1.0, 0.5, -300.0, 0.0])
+    state = learn_rows(np.tile(row, (len(rewards), 1)), np.array(rewards))
     prior = fit_scale_free_prior(PooledSums.from_states([state], D), has_intercept=True)
     assert prior is not None
-    rows = np.hstack([np.ones((6, 1)), rng.normal(size=(6, D - 1))])
     posterior = compute_posterior(state, prior)
-    np.testing.assert_allclose(posterior.compute_means(rows), rewards[0], rtol=1e-9, atol=1e-12)
-    unit = rewards[0] or 1.0
-    assert (posterior.compute_widths(rows) / unit).min() > 0.1
+    alike, unlike = posterior.compute_means(np.array([row, [1.0, -0.5, 300.0, 1.0]])) / (abs(rewards[0]) or 1.0)
+    assert np.sign([alike, alike - unlike]).tolist() == [np.sign(rewards[0])] * 2
+    assert 0.75 * abs(np.sign(rewards[0])) <= abs(alike) <= 1.0
+
+
+@pytest.mark.parametrize("rewards", [[0.0], [0.25] * 5, [100.0]])
+def test_in_blocks_rewards_that_are_all_the_same_are_expected_of_every_row(rewards: list[float]) -> None:
+    """Widths alone then decide: where nothing was seen there is most to learn."""
+    rng = np.random.default_rng(0)
+    rows = np.hstack([np.ones((len(rewards), 1)), rng.normal(size=(len(rewards), D - 1))])
+    state = learn_rows(rows, np.array(rewards))
+    prior = fit_scale_free_prior(PooledSums.from_states([state], D), has_intercept=True, zero_is_origin=False)
+    assert prior is not None
+    posterior = compute_posterior(state, prior)
+    unseen = np.hstack([np.ones((6, 1)), rng.normal(size=(6, D - 1))])
+    np.testing.assert_allclose(posterior.compute_means(unseen), rewards[0], rtol=1e-9, atol=1e-12)
+    assert (posterior.compute_widths(unseen) / (rewards[0] or 1.0)).min() > 0.1
+
+
+def test_the_unit_of_rewards_that_are_all_the_same_is_that_of_the_belief() -> None:
+    rows = np.hstack([np.ones((5, 1)), np.random.default_rng(0).normal(size=(5, D - 1))])
+    one, other = (
+        fit_scale_free_prior(PooledSums.from_states([learn_rows(rows, np.full(5, unit))], D), has_intercept=True)
+        for unit in (1.0, 0.01)
+    )
+    assert one is not None
+    assert other is not None
+    np.testing.assert_allclose(other.covariance, one.covariance * 0.01**2, rtol=1e-9)
+    assert other.noise == pytest.approx(one.noise * 0.01**2)
+    np.testing.assert_array_equal(one.mean, 0.0)
+
+
+@pytest.mark.parametrize("rewards", [[1.0] * 4, [1.0, 0.0, 0.5, 1.0]], ids=["the same", "different"])
+def test_what_rounding_leaves_of_a_zero_is_no_unit(rewards: list[float]) -> None:
+    """The sine of 12 of 24 hours is 1e-16, and the next hour is not 1e16 times as much."""
+    rows = np.column_stack([np.ones(4), np.full(4, np.sin(np.pi)), np.arange(4.0), np.zeros(4)])
+    prior = fit_scale_free_prior(PooledSums.from_states([learn_rows(rows, np.array(rewards))], D), has_intercept=True)
+    assert prior is not None
+    assert prior.covariance[1, 1] == pytest.approx(prior.covariance[3, 3], rel=1e-6)
 
 
 def test_without_rewards_nothing_is_known() -> None:

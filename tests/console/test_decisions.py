@@ -5,7 +5,7 @@ from tests.console.test_judge import TURN, send_turn
 
 
 async def test_a_receipt_says_what_each_feature_adds_and_what_the_reward_moved(person: Person) -> None:
-    decision = await person.service.score("ada", policy="linucb-v2")
+    decision = await person.service.score("ada", policy="linucb")
     await person.service.reward(decision_id=decision["decision_id"], reward=1.0)
     page = await person.open("/decision", id=decision["decision_id"])
     told = (await person.open("/decision.json", id=decision["decision_id"])).response.json()

@@ -33,17 +33,18 @@ async def test_a_decision_s_id_is_enough(service: Service) -> None:
 
 
 @pytest.mark.parametrize("policy", ["linucb", "egreedy", "linucb-v2"])
-async def test_a_decision_teaches_what_was_decided_on_whatever_the_request_says(service: Service, policy: str) -> None:
-    """The same as the contract's form with the features of the pick."""
+async def test_a_decision_teaches_what_was_decided_on_whatever_the_request_says(tmp_path: Path, policy: str) -> None:
+    """The same as the contract's form with the features of the pick; no prior is learned between the two answers."""
     one = [{**TWO[0], "features": {"is_overdue": True, "task_age_days": 3.5, "priority": 2}}]
     context = {"hour_of_day": 17, "day_of_week": 4}
-    answer = await service.score("by decision", policy=policy, candidates=one, context=context)
-    await service.reward(
-        policy=policy, decision_id=answer["decision_id"], reward=0.7, features={"priority": 4}, day_of_week=1
-    )
-    told = {**one[0]["features"], "hour_of_day": 17}
-    await service.reward_legacy("by features", policy=policy, reward=0.7, features=told, day_of_week=4)
-    mine, theirs = await service.stats("by decision", policy), await service.stats("by features", policy)
+    async with run_service(tmp_path / "state", prior_refresh_rewards=200) as service:
+        answer = await service.score("by decision", policy=policy, candidates=one, context=context)
+        await service.reward(
+            policy=policy, decision_id=answer["decision_id"], reward=0.7, features={"priority": 4}, day_of_week=1
+        )
+        told = {**one[0]["features"], "hour_of_day": 17}
+        await service.reward_legacy("by features", policy=policy, reward=0.7, features=told, day_of_week=4)
+        mine, theirs = await service.stats("by decision", policy), await service.stats("by features", policy)
     assert mine["theta"] == pytest.approx(theirs["theta"], rel=0, abs=1e-12)
     assert any(mine["theta"])
 

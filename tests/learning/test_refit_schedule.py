@@ -37,6 +37,26 @@ def test_refits_that_rest_as_told_take_no_more_than_their_share(refits: list[tup
     assert used <= CORE_SHARE * (now - 1000.0) * (1 + 1e-9)
 
 
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(1e-6, 0.5)), min_size=1, max_size=20))
+def test_the_share_holds_at_the_end_of_each_refit_that_takes_no_longer_than_the_last(
+    refits: list[tuple[float, float]],
+) -> None:
+    """From the start on: a refit is rested from before it begins."""
+    schedule, now, used = RefitSchedule(), 1000.0, 0.0
+    for number, (idle, seconds) in enumerate(sorted(refits, key=lambda refit: -refit[1])):
+        now += idle + schedule.compute_rest(now + idle)
+        schedule.record_refit(now, seconds)
+        now += seconds
+        used += seconds
+        assert number == 0 or used <= CORE_SHARE * (now - 1000.0) * (1 + 1e-9)
+
+
+def test_a_refit_that_took_very_long_is_not_rested_from_twice() -> None:
+    schedule = RefitSchedule()
+    schedule.record_refit(0.0, 10.0)
+    assert schedule.compute_rest(0.0) == pytest.approx((10.0 + 0.5) / CORE_SHARE)
+
+
 def test_nobody_rests_before_the_first_refit() -> None:
     assert RefitSchedule(200).compute_rest(-1e9) == 0.0
 
@@ -53,4 +73,8 @@ def test_a_refit_that_fails_is_rested_from_too() -> None:
     started = time.monotonic()
     with pytest.raises(ValueError, match="no"):
         schedule.measure_refit(fail)
-    assert schedule.compute_rest(started) >= 0.001 / CORE_SHARE
+    rest = schedule.compute_rest(started)
+    assert rest >= 0.001 / CORE_SHARE
+    with pytest.raises(ValueError, match="no"):
+        schedule.measure_write(fail)
+    assert schedule.compute_rest(started) >= rest + 0.001 / CORE_SHARE

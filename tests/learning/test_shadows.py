@@ -276,7 +276,7 @@ async def test_what_the_ledger_does_not_take_is_counted(shadowed: Service, monke
 
 async def test_the_population_prior_of_a_shadow_is_learned_from_its_own_sums() -> None:
     store = MemoryStore(CATALOGUE)
-    deployment = ServiceContext(CATALOGUE, store, shadow_policies=("thompson-v1",))
+    deployment = ServiceContext(CATALOGUE, store, shadow_policies=("thompson-v1",), prior_refresh_rewards=200)
     service = Service(lambda _: store)
     service.deployment = deployment
     await deployment.start()

@@ -67,13 +67,13 @@ def test_it_is_said_where_all_get_the_same(days: tuple[tuple[int, int, int], ...
 @pytest.mark.parametrize(
     ("rewards", "name", "said"),
     [
-        ([0.0, 0.01] * 100, "linucb-v2", "the largest of the 200 newest rewards is 0.01; linucb-v2 takes"),
-        ([0.5, -40.0] * 100, "linucb-v2", "the largest of the 200 newest rewards is 40; linucb-v2 takes"),
-        ([0.0, 0.01] * 100, "squarecb-v1", "squarecb-v1 takes rewards to be of the size of 1"),
-        ([0.0, 0.01] * 100, "found-out", None),
-        ([0.0, 0.01] * 99, "linucb-v2", None),
-        ([0.01] * 199 + [-0.5], "linucb-v2", None),
-        ([0.0] * 200, "linucb-v2", None),
+        ([0.0, 0.01] * 100, "learned-late", "the largest of the 200 newest rewards is 0.01; learned-late takes"),
+        ([0.5, -40.0] * 100, "learned-late", "the largest of the 200 newest rewards is 40; learned-late takes"),
+        ([0.0, 0.01] * 100, "linucb-v1", "linucb-v1 takes rewards to be of the size of 1"),
+        ([0.0, 0.01] * 100, "linucb-v2", None),
+        ([0.0, 0.01] * 99, "learned-late", None),
+        ([0.01] * 199 + [-0.5], "learned-late", None),
+        ([0.0] * 200, "learned-late", None),
     ],
     ids=["small", "large", "without a learned prior", "a policy that learns it", "too few", "one as usual", "none"],
 )
@@ -81,7 +81,8 @@ def test_rewards_of_a_size_that_the_prior_does_not_expect_are_said(
     rewards: list[float], name: str, said: str | None
 ) -> None:
     shipped = load_catalogue(Settings())
-    policies = {**shipped.policies, "found-out": LinUCB("found-out", shipped.schemas["tips-v2"], {})}
+    late = LinUCB("learned-late", shipped.schemas["tips-v2"], {"prior": "population"})
+    policies = {**shipped.policies, late.name: late}
     picks = [LoggedPick(0, 0, 0.0, reward, PickedCandidate("tip", 3, None, ())) for reward in [*rewards, None]]
     found = find_reward_items(picks, policies[name])
     assert [item.code for item in found] == ([] if said is None else ["rewards-scale"])

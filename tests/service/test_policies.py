@@ -28,8 +28,8 @@ def test_every_policy_is_listed_with_its_definition() -> None:
         assert entry.parameters == dict(policy.parameters)
     assert {name: listed[name].prior for name in ("linucb-v1", "linucb-v2", "squarecb-v1", "first-v1")} == {
         "linucb-v1": "standard",
-        "linucb-v2": "population",
-        "squarecb-v1": "standard",
+        "linucb-v2": "auto",
+        "squarecb-v1": "auto",
         "first-v1": None,
     }
     assert listed["linucb-v1"].aliases == ["linucb"]

@@ -44,7 +44,7 @@ async def batch_fit(service: Learning, users: int) -> PopulationPrior:
         state = (await service.deployment.store.load_profile(user)).policies.get(("linucb-v2", "tips-v2"))
         if state is not None and state.ridge is not None:
             members[user] = state.ridge
-    return PopulationPrior.fit(members, POLICY.prior)
+    return POLICY.fit_prior(members)
 
 
 async def test_the_prior_is_the_batch_fit_of_what_is_left(learning: Learning) -> None:

@@ -12,12 +12,15 @@ Here the units come from the data. All is computed from the ridge sums, so that 
    1992, "Bayesian interpolation"; Bishop 2006, §3.5), times a log-normal around λ₀ = 0.1 · columns: the rule that
    decides where the evidence tells little. σ² is in closed form for each λ of a grid. Rewards are hardly ever quite
    linear, so σ² is then taken to be 0.7 σ² + 0.3 Var r.
-4. *Rewards that are all the same* tell no variance. Then every mean is r̄, σ² is r̄² (1 where that is 0) and λ is λ₀:
-   widths alone decide, and no unit of theirs changes a pick.
+4. *Rewards that are all the same* tell a unit, |r̄| (1 where that is 0), but neither variance nor origin: σ² is r̄² and λ
+   is λ₀. Where one model reads all candidates, 0 is taken for the origin until one differs, as without an intercept. So
+   a first reward above 0 speaks for what is like its candidate, one below 0 against it. In blocks no candidate is like
+   another: every mean is r̄, and widths alone decide. Either way no unit changes a pick.
 5. *Back*: a weight vector w of z is θ = Aᵀ w of x, for θ·x = w·A x; so Σ = Aᵀ Cov(w) A.
 
 Hence the law: map any column x_j → p x_j + q (p ≠ 0; q only with an intercept) and rewards r → a + b r (b > 0; a only
-with an intercept), and the belief maps along: means to a + b · mean, widths to b · width, and picks stay the same.
+with an intercept), and the belief maps along: means to a + b · mean, widths to b · width, and picks stay the same;
+while all rewards are the same and 0 is their origin, for p and b alone.
 """
 
 from collections.abc import Iterable
@@ -43,6 +46,7 @@ _GRID = np.linspace(-5.0, 5.0, 21)  # deviations
 _NOISE_REWARDS = 2.0  # rewards of the rewards' own variance, in the estimate of σ²
 _NOT_LINEAR = 0.3  # of the rewards' variance in σ²: what is not noise, and no linear model will ever explain
 _NO_VARIANCE = 1e-13  # of a column's mean square: what rounding leaves of a column that does not vary
+_NO_SIZE = 1e-24  # a mean square: what rounding leaves of 0, as in the sine of 12 of 24 hours
 _MAX_NUMBERS = 1 << 22  # d³ for each model that λ is found from: about 0.2 s
 
 
@@ -103,7 +107,7 @@ class _Evidence(NamedTuple):
 
 
 def fit_scale_free_prior(
-    sums: PooledSums, *, has_intercept: bool, ridge_deviation: float = RIDGE_DEVIATION
+    sums: PooledSums, *, has_intercept: bool, ridge_deviation: float = RIDGE_DEVIATION, zero_is_origin: bool = True
 ) -> Prior | None:
     """Return the prior of each of the models that these sums are of; see the module.
 
@@ -111,6 +115,7 @@ def fit_scale_free_prior(
         sums: of all models.
         has_intercept: whether the first column is 1 in every row.
         ridge_deviation: how far λ may be from the rule's λ₀, as a deviation of its logarithm.
+        zero_is_origin: whether rewards that are all the same are above or below 0, and not simply what is usual.
 
     Returns:
         None if there are no rewards.
@@ -118,18 +123,19 @@ def fit_scale_free_prior(
     gram, b = sums.gram.sum(axis=0), sums.b.sum(axis=0)
     if not sums.weight > 0.0:
         return None
-    centre = float(b[0]) / sums.weight if has_intercept else 0.0
-    square = sums.rr - sums.weight * centre**2
+    mean_reward = float(b[0]) / sums.weight if has_intercept else 0.0
+    varies = sums.rr - sums.weight * mean_reward**2 > _NO_VARIANCE * sums.rr
+    has_intercept = has_intercept and (varies or not zero_is_origin)
+    centre = mean_reward if has_intercept else 0.0
+    variance = (sums.rr / sums.weight - centre**2 if varies else mean_reward**2) or 1.0
     coordinates = _build_coordinates(gram / sums.weight, sums.weight, has_intercept=has_intercept)
-    if square > _NO_VARIANCE * sums.rr:
-        variance = square / sums.weight
+    if varies:
         evidence = _build_evidence(sums, coordinates, centre, variance, has_intercept=has_intercept)
         ridge = _find_ridge(evidence, ridge_deviation)
         noise = evidence.compute(ridge)[1]
         noise += _NOT_LINEAR * (variance - noise)
     else:
-        variance = noise = centre**2 or 1.0
-        ridge = _compute_usual_ridge(b.size, has_intercept=has_intercept)
+        ridge, noise = _compute_usual_ridge(b.size, has_intercept=has_intercept), variance
     variances = np.full(b.size, noise / ridge)
     mean = np.zeros(b.size)
     if has_intercept:
@@ -147,8 +153,8 @@ def _build_coordinates(square: FloatArray, weight: float, *, has_intercept: bool
     size = square.diagonal()
     centre = square[0].copy() if has_intercept else np.zeros(len(size))
     spread = size - centre**2
-    scale = np.sqrt(np.where(spread > _NO_VARIANCE * size, spread, size))
-    scale = np.where(scale > 0.0, scale, 1.0)
+    square_scale = np.where(spread > _NO_VARIANCE * size, spread, size)
+    scale = np.sqrt(np.where(square_scale > _NO_SIZE, square_scale, 1.0))
     if has_intercept:
         scale[0], centre[0] = 1.0, 0.0
     coordinates: FloatArray = np.diag(1.0 / scale)

@@ -103,7 +103,13 @@ class PopulationPrior:
             sums = PooledSums.from_states(members.values(), base.mean.size)
             is_shared = len(members) > 1 and not form.block_count
             deviation = SHARED_RIDGE_DEVIATION if is_shared else RIDGE_DEVIATION
-            base = fit_scale_free_prior(sums, has_intercept=form.has_intercept, ridge_deviation=deviation) or base
+            fitted = fit_scale_free_prior(
+                sums,
+                has_intercept=form.has_intercept,
+                ridge_deviation=deviation,
+                zero_is_origin=not form.block_count,
+            )
+            base = fitted or base
         rewards = sum(state.count for state in members.values())
         before = previous if previous is not None and previous.users else None
         if form is not None and form.block_count:

@@ -265,7 +265,9 @@ class PopulationPriorRefresher:
             )
 
         try:
-            pool.checksum = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+            pool.checksum = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._schedule.measure_write, write
+            )
         except OSError:
             log.exception("prior not kept", policy=pool.policy.name)
             return

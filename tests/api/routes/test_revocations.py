@@ -16,13 +16,13 @@ async def test_a_decision_s_reward_is_taken_back_once(service: Service) -> None:
     await service.reward(decision_id=decision, reward=1.0)
     await service.reward_legacy(reward=-0.5)
     answers = [read_ok(await service.post("/revocations", {"decision_id": decision})) for _ in range(2)]
+    assert answers[0].pop("priors") in ([], ["linucb-v2"]), "learned from the first reward, if it was by then"
     assert answers[0] == {
         "ok": True,
         "dry_run": False,
         "rewards": 1,
         "users": 1,
         "policies": {"linucb-v2": 1},
-        "priors": [],
         "passed_over": NOTHING_PASSED_OVER,
         "out_of_reach": {"users": 0, "until": None},
     }

@@ -128,20 +128,20 @@ def test_the_start_and_the_end_may_be_given_and_a_policy_be_frozen_at_the_start(
         async with Served(tmp_path / "state") as served:
             for day in range(3):
                 served.clock.now = NOON + day * DAY
-                made = [await served.decide("anna", "squarecb-v1") for _ in range(20)]
+                made = [await served.decide("anna", "egreedy-v1") for _ in range(20)]
                 for number, decision_id in enumerate(made):
                     await served.reward(decision_id, (-1) ** number / 2 + day / 10)
 
     asyncio.run(serve())
     bounds = ("--since", "2025-06-16", "--until", "2025-06-17T00:00")
-    said = evaluate("--policy", "squarecb-v1", "--frozen", *bounds, "--json", "--estimators", "ips")
+    said = evaluate("--policy", "egreedy-v1", "--frozen", *bounds, "--json", "--estimators", "ips")
     [policy] = said.json["policies"]
     assert (said.json["log"]["decisions"], policy["rewards"]) == (20, 20)
     assert policy["how"] == "frozen as of 2025-06-16"
     assert policy["estimates"][0]["value"] == pytest.approx(0.1, rel=1e-9)  # what it did itself that day
-    learning = evaluate("--policy", "squarecb-v1", *bounds, "--json").json["policies"][0]
+    learning = evaluate("--policy", "egreedy-v1", *bounds, "--json").json["policies"][0]
     assert (learning["rewards"], learning["how"]) == (40, "as trained on this log")
-    cold = evaluate("--policy", "squarecb-v1", "--frozen", "--json").json["policies"][0]
+    cold = evaluate("--policy", "egreedy-v1", "--frozen", "--json").json["policies"][0]
     assert (cold["rewards"], cold["how"]) == (0, "frozen as of the start of the log")
 
 
