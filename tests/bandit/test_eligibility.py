@@ -25,7 +25,8 @@ def test_the_eligible_are_decided_among_alone_and_the_others_keep_their_places(n
     made = choose_batch(policy, [profile] * len(x), x, seeds, priors=priors, now=9.0, eligible=eligible)
     for row, among in enumerate(eligible):
         alone = choose(policy, profile, x[row][among], seeds[row], prior=policy.prior, now=9.0)
-        assert made.picks[row] == (among[alone.pick], alone.exploring)
+        assert made.picks.index[row] == among[alone.pick]
+        assert made.picks.exploring[row] == alone.exploring
         expected = spread(alone.distribution.probability, among, 6)
         np.testing.assert_allclose(made.numbers[row, 3], expected, atol=1e-12)
         assert made.numbers[row, 3].sum() == pytest.approx(1.0, abs=1e-12)
