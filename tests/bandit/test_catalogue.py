@@ -47,7 +47,7 @@ def test_what_ships_is_the_contracts_and_our_default() -> None:
         "first-v1": (First, "tips-v2", {"floor": 0.0}),
     }
     learners = {name for name, policy in CATALOGUE.policies.items() if policy.learns_prior}
-    assert learners == {"linucb-v2", "thompson-v1"}
+    assert learners == {"linucb-v2", "thompson-v1", "squarecb-v1"}
 
 
 def test_aliases_always_mean_v1() -> None:
