@@ -234,8 +234,9 @@ def build_training_record(
 ) -> dict[str, Any]:
     """Describe how weights were made, so that seconds suffice to see whether they would be made so again.
 
-    A training is wholly determined by its examples, its parameters and its arithmetic. The first two are hashed as what
-    enters the fits; what they and the arithmetic make shows in the first iterations, rounded as it ships.
+    A training is determined by its examples, its parameters and its arithmetic. The first two are hashed as what enters
+    the fits; what they and the arithmetic make shows in the first iterations, rounded as it ships. Arithmetic that
+    differs only after these is for the whole training to find (``--check``).
 
     Args:
         taxonomy: a shipped one.
