@@ -449,7 +449,7 @@ async def test_a_prior_that_cannot_be_learned_or_kept_leaves_the_service_as_it_w
         raise np.linalg.LinAlgError("singular")
 
     with monkeypatch.context() as broken:
-        broken.setattr("bandstand.bandit.population.fit_prior", fail)
+        broken.setattr("bandstand.bandit.population.fit_priors", fail)
         await service.teach_policy(users=5, each=4)
         await asyncio.sleep(0.1)
     assert service.prior() is POLICY.prior

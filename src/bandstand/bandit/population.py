@@ -1,10 +1,12 @@
 """What a population of users teaches about each of them: one prior for all, and for few users one each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
+
+import numpy as np
 
 from bandstand.bandit.disjoint import DisjointPrior, prior_from_json
 from bandstand.bandit.evidence import RIDGE_DEVIATION, SHARED_RIDGE_DEVIATION, PooledSums, fit_scale_free_prior
@@ -17,6 +19,7 @@ from bandstand.bandit.prior import (
     compute_predictive_prior,
     fit_prior,
 )
+from bandstand.bandit.prior_stack import fit_priors
 from bandstand.bandit.ridge import Prior, RidgeState
 
 LEAVE_ONE_OUT_BELOW = 20
@@ -186,28 +189,54 @@ def _fit_models(
     start, begun = (previous.estimate, previous.leave_one_out) if previous else (None, {})
     tolerance = _WARM_TOLERANCE if previous else TOLERANCE
     sums = UserSums.from_states(list(members.values()), base.mean.size)
-    count = len(sums)
     hyperprior, centre = Hyperprior(), base
     if is_scale_free:
         share = _HALF_ALIKE.mean / (1.0 + _HALF_ALIKE.mean)
         hyperprior, centre = _HALF_ALIKE, Prior(base.mean, share * base.covariance, base.noise)
-
-    def fit(users: UserSums, start: Prior | None) -> Prior:
-        return fit_prior(users, centre, start=start, hyperprior=hyperprior, iterations=steps, tolerance=tolerance)
 
     def predict(users: UserSums, estimate: Prior) -> Prior:
         if is_scale_free:
             return compute_next_user_prior(users, estimate, hyperprior)
         return compute_predictive_prior(estimate, len(users), base)
 
-    estimate = fit(sums, start)
-    own = {}
-    if count < LEAVE_ONE_OUT_BELOW:
-        for place, user_id in enumerate(members):
-            # Not from the estimate: a few steps would leave in it what the user told.
-            others = sums.exclude_user(place)
-            own[user_id] = predict(others, fit(others, begun.get(user_id)))
+    estimate, others = _fit_each(
+        sums,
+        centre,
+        start,
+        [begun.get(user_id) for user_id in members] if len(members) < LEAVE_ONE_OUT_BELOW else [],
+        hyperprior=hyperprior,
+        iterations=steps,
+        tolerance=tolerance,
+    )
+    own = {
+        user_id: predict(sums.exclude_user(place), prior)
+        for place, (user_id, prior) in enumerate(zip(members, others, strict=False))
+    }
     return estimate, predict(sums, estimate), MappingProxyType(own)
+
+
+class _Options(TypedDict, total=False):
+    """What is the same for all estimates of one fit, see :func:`bandstand.bandit.prior.fit_prior`."""
+
+    noise: float | None
+    hyperprior: Hyperprior
+    iterations: int
+    tolerance: float
+
+
+def _fit_each(
+    users: UserSums, base: Prior, start: Prior | None, own_starts: Sequence[Prior | None], **options: Unpack[_Options]
+) -> tuple[Prior, list[Prior]]:
+    """Return the estimate from all users, and one without each user for whom there is a start, which may be None.
+
+    None starts from the estimate: a few steps would leave in it what the left-out user told.
+    """
+    count = len(own_starts)
+    if not count:
+        return fit_prior(users, base, start=start, **options), []
+    included = np.vstack([np.ones((1, count), np.bool_), ~np.eye(count, dtype=np.bool_)])
+    estimate, *others = fit_priors(users, included, base, starts=[start, *own_starts], **options)
+    return estimate, others
 
 
 def _fit_blocks(
@@ -221,6 +250,7 @@ def _fit_blocks(
     alone = len(members) == 1
     tolerance = _WARM_TOLERANCE if previous else TOLERANCE
     few = alone or (len(members) < LEAVE_ONE_OUT_BELOW and blocks * base.mean.size**2 > _MAX_LEFT_OUT)
+    has_own = not few and len(members) < LEAVE_ONE_OUT_BELOW
     estimates, shared, own = [], [], {user_id: [base] * blocks for user_id in members}
     for block in range(blocks):
         taught = {
@@ -230,28 +260,24 @@ def _fit_blocks(
         }
         start = _get_block(previous.estimate, block, blocks) if previous else None
         sums = UserSums.from_states(list(taught.values()), base.mean.size)
-        estimate = (
-            base
-            if alone
-            else fit_prior(sums, base, start=start, noise=base.noise, iterations=steps, tolerance=tolerance)
-        )
+        starts: list[Prior | None] = []
+        if has_own:
+            earlier = [previous.leave_one_out.get(user_id) if previous else None for user_id in taught]
+            starts = [_get_block(prior, block, blocks) if prior else None for prior in earlier]
+        estimate, others = base, list[Prior]()
+        if not alone:
+            estimate, others = _fit_each(
+                sums, base, start, starts, noise=base.noise, iterations=steps, tolerance=tolerance
+            )
         estimates.append(estimate)
         shared.append(compute_predictive_prior(estimate, 0 if alone else len(taught), base))
-        if few or len(members) >= LEAVE_ONE_OUT_BELOW:
-            continue
-        places = {user_id: place for place, user_id in enumerate(taught)}
-        for user_id in members:
-            if user_id not in places:
-                own[user_id][block] = shared[block]
-                continue
-            earlier = previous.leave_one_out.get(user_id) if previous else None
-            start = _get_block(earlier, block, blocks) if earlier else None
-            rest = sums.exclude_user(places[user_id])
-            others = fit_prior(rest, base, start=start, noise=base.noise, iterations=steps, tolerance=tolerance)
-            own[user_id][block] = compute_predictive_prior(others, len(rest), base)
+        for user_id in members.keys() - taught.keys():
+            own[user_id][block] = shared[block]
+        for user_id, prior in zip(taught, others, strict=False):
+            own[user_id][block] = compute_predictive_prior(prior, len(taught) - 1, base)
     if few:
         left_out: dict[str, Prior] = dict.fromkeys(members, base)
-    elif len(members) < LEAVE_ONE_OUT_BELOW:
+    elif has_own:
         left_out = {user_id: DisjointPrior.from_blocks(priors) for user_id, priors in own.items()}
     else:
         left_out = {}
