@@ -89,9 +89,11 @@ async def test_a_crash_between_the_commit_and_the_prior_is_mended_at_the_next_st
     await learning.wait_until_fitted()
     store = learning.deployment.store
     await store.revoke((await store.select_rewards(FRAUD)).revocable, cause="undo", client="tests")
-    await learning.reopen()
-    generation = learning.deployment.population.build_summary()["linucb-v2"]["generation"]
-    await learning.wait_until_fitted(generation + 1 if generation == 1 else generation)
+    await learning.close()
+    crashed = learning.files.read("linucb-v2") or {"generation": 0}
+    learning.open_again()
+    await learning.open()
+    await learning.wait_until_fitted(crashed["generation"] + 1)
     expected = await batch_fit(learning, 5)
     await learning.read_prior_file()
     assert is_same(learning.prior(), expected.shared, 1e-6)
