@@ -80,7 +80,7 @@ async def require_kept(url: str, words: list[list[str]]) -> None:
         counted = "SELECT count(*)::int, count(DISTINCT (uid, n))::int FROM rewards"
         rewards, numbers = await session.fetchrow(counted)
         assert rewards == numbers
-        behind = "SELECT count(*) FROM users AS u WHERE version <> (SELECT max(n) FROM rewards WHERE uid = u.uid)"
+        behind = "SELECT count(*) FROM users AS u WHERE version < (SELECT max(n) FROM rewards WHERE uid = u.uid)"
         assert await session.fetchval(behind) == 0
         totals = "SELECT sum(rewards)::int, sum(decisions)::int FROM rollups_s WHERE hour = -1"
         decisions = await session.fetchval("SELECT count(*)::int FROM decisions")
