@@ -93,7 +93,7 @@ def fit_priors(
     known = ~np.isnan(users.rr)
     partly = (included & ~known).any(axis=1) & np.isnan(held)
     if partly.any():
-        begun = [starts[place] for place in partly.nonzero()[0]]
+        begun = [starts[place] for place in np.flatnonzero(partly).tolist()]
         from_known = fit_priors(
             users,
             included[partly] & known,
