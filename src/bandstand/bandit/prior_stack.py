@@ -24,7 +24,7 @@ _ILL_CONDITIONED = 1e8
 
 _CYCLE = 3  # steps of EM: two, and one after the leap
 _MAX_LEAP = 64.0  # α
-_MAX_DISTANCE = 5.0  # of any coordinate: five of the base's deviations, or a factor of e⁵
+_MAX_DISTANCE = 10.0  # ten of the base's deviations, or a factor of e¹⁰
 _LEAP_SLACK = 10.0  # the step after a leap may be so many times as long as the one before, else the leap is not made
 _NOTHING = 1e-300
 
@@ -49,19 +49,16 @@ class _Estimates(NamedTuple):
         )
 
     def to_vectors(self) -> FloatArray:
-        """Return (μ, L, log σ²), (K, d + d² + 1), with the logarithms of L's diagonal."""
-        root = np.linalg.cholesky(self.covariance)
-        diagonal = np.arange(root.shape[-1])
-        root[:, diagonal, diagonal] = np.log(root[:, diagonal, diagonal])
-        return np.concatenate([self.mean, root.reshape(len(root), -1), np.log(self.noise)[:, None]], axis=1)
+        """Return (μ, log Σ, log σ²), (K, d + d² + 1): lengths there are the same however the coordinates are turned."""
+        eigenvalues, vectors = np.linalg.eigh(self.covariance)
+        logarithm = (vectors * np.log(np.maximum(eigenvalues, _NOTHING))[:, None]) @ vectors.mT
+        return np.concatenate([self.mean, logarithm.reshape(len(vectors), -1), np.log(self.noise)[:, None]], axis=1)
 
     @classmethod
     def from_vectors(cls, vectors: FloatArray, d: int) -> "_Estimates":
         """Return the estimates that ``to_vectors`` wrote."""
-        root = vectors[:, d:-1].reshape(-1, d, d).copy()
-        diagonal = np.arange(d)
-        root[:, diagonal, diagonal] = np.exp(root[:, diagonal, diagonal])
-        return cls(vectors[:, :d], root @ root.mT, np.exp(vectors[:, -1]))
+        eigenvalues, axes = np.linalg.eigh(vectors[:, d:-1].reshape(-1, d, d))
+        return cls(vectors[:, :d], (axes * np.exp(eigenvalues)[:, None]) @ axes.mT, np.exp(vectors[:, -1]))
 
 
 def fit_priors(
@@ -161,12 +158,12 @@ def _fit_part(
         twice = _run_em_step(stack, chosen, once, held)
         leapt = _extrapolate(current, once, twice)
         after_leap = _run_em_step(stack, chosen, leapt, held)
-        move, move_after_leap = _compute_move(stack, once, twice), _compute_move(stack, leapt, after_leap)
-        is_nearer = move_after_leap <= _LEAP_SLACK * move
+        is_nearer = _compute_distance(leapt, after_leap) <= _LEAP_SLACK * _compute_distance(once, twice)
         current = after_leap.replace_where(~is_nearer, twice)
         for every, moved in zip(estimates, current, strict=True):
             every[moving] = moved
-        goes_on = np.where(is_nearer, move_after_leap, move) > tolerance
+        move = np.where(is_nearer, _compute_move(stack, leapt, after_leap), _compute_move(stack, once, twice))
+        goes_on = move > tolerance
         if not goes_on.all():
             moving, chosen, held, current = moving[goes_on], chosen[goes_on], held[goes_on], current.select(goes_on)
         if not moving.size:
@@ -181,8 +178,8 @@ def _fit_part(
 def _extrapolate(start: _Estimates, once: _Estimates, twice: _Estimates) -> _Estimates:
     """Return where many steps of EM would lead: η₀ + 2α r + α² v, with α = |r|/|v|, r = η₁ − η₀, v = η₂ − 2η₁ + η₀.
 
-    η is (μ, L, log σ²) with Σ = L Lᵀ and the logarithms of L's diagonal, so that every η is an estimate. An estimate
-    whose leap would be out of all proportion stays at the second step.
+    η is (μ, log Σ, log σ²), so that every η is an estimate, and the same one in whatever units features and rewards
+    come. An estimate whose leap would be out of all proportion stays at the second step.
     """
     paths = [estimates.to_vectors() for estimates in (start, once, twice)]
     first = paths[1] - paths[0]
@@ -190,7 +187,7 @@ def _extrapolate(start: _Estimates, once: _Estimates, twice: _Estimates) -> _Est
     length = np.linalg.norm(first, axis=1) / np.maximum(np.linalg.norm(change, axis=1), _NOTHING)
     length = np.clip(length, 1.0, _MAX_LEAP)[:, None]
     leapt = paths[0] + 2.0 * length * first + length**2 * change
-    is_far = np.abs(leapt - paths[2]).max(axis=1) > _MAX_DISTANCE
+    is_far = np.linalg.norm(leapt - paths[2], axis=1) > _MAX_DISTANCE
     leapt[is_far] = paths[2][is_far]
     return _Estimates.from_vectors(leapt, start.mean.shape[1]).replace_where(is_far, twice)
 
@@ -246,6 +243,13 @@ def _invert(
     least = np.linalg.eigvalsh(precision[swallowed])[:, None, :1]
     inverse[swallowed] = vectors / np.maximum(eigenvalues, least)[..., None, :] @ vectors.mT
     return inverse
+
+
+def _compute_distance(before: _Estimates, after: _Estimates) -> FloatArray:
+    """Return how far each estimate moved, (K,), in coordinates in which the base prior is N(0, I)."""
+    means = np.square(after.mean - before.mean).sum(axis=1)
+    covariances = np.square(after.covariance - before.covariance).sum(axis=(1, 2))
+    return np.asarray(np.sqrt(means + covariances + np.square(np.log(after.noise / before.noise))), np.float64)
 
 
 def _compute_move(stack: _Stack, before: _Estimates, after: _Estimates) -> FloatArray:
