@@ -18,7 +18,7 @@ _MAX_GENERATION_S = 3600.0
 
 
 class EmbeddedUsers:
-    """The users of a state directory, as :class:`bandstand.store.protocol.UserRegister` has them."""
+    """The users of a state directory, as :class:`bandstand.store.user_protocol.UserRegister` has them."""
 
     def __init__(
         self, directory: StateDirectory, decision_log: EmbeddedDecisions, revocations: EmbeddedRevocations

@@ -6,7 +6,7 @@ from typing import Any
 from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.postgres.background import BackgroundTasks
 from bandstand.store.postgres.connections import ConnectionPool
-from bandstand.store.protocol import DepartureListener
+from bandstand.store.user_protocol import DepartureListener
 
 _LOOK_BACK = 60_000 << 20
 """Numbers of a minute: what commits late has a lower number than what is there already."""

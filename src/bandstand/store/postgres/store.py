@@ -26,7 +26,7 @@ from bandstand.store.postgres.silence_log import SharedSilences
 from bandstand.store.postgres.turn_queue import SharedTurns
 from bandstand.store.postgres.upkeep import Upkeep
 from bandstand.store.postgres.user_admin import SharedUsers
-from bandstand.store.protocol import DepartureListener, Store
+from bandstand.store.protocol import Store
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -49,6 +49,7 @@ from bandstand.store.tables.shadows import Shadow, ShadowSums
 from bandstand.store.tables.splits import HoldoutStart
 from bandstand.store.tables.undo import SelectedRewards, Selection, UndoRecord
 from bandstand.store.tables.windows import Activation, ClosedWindows, MetricSums
+from bandstand.store.user_protocol import DepartureListener
 
 
 class SharedStore(ComposedTurns, ComposedLogs, Store):

@@ -62,7 +62,7 @@ FIND_TOMBSTONE = "SELECT seq FROM tombstones WHERE user_hash = $1"
 
 
 class SharedUsers:
-    """The users of a shared ledger, as :class:`bandstand.store.protocol.UserRegister` has them."""
+    """The users of a shared ledger, as :class:`bandstand.store.user_protocol.UserRegister` has them."""
 
     def __init__(self, ledger: SharedLedger) -> None:
         self._ledger = ledger
