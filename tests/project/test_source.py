@@ -16,6 +16,7 @@ HANDS_ON = (
 """Two give their own environment to processes that they start, one looks at names alone; none reads a setting."""
 SETS_THREADS = PACKAGE / "cli" / "blas_threads.py"
 """Sets what numpy reads when it is imported."""
+MAX_LINES = 400
 SOURCES = sorted(set((ROOT / "src").rglob("*.py")) - {*HANDS_ON, SETS_THREADS})
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 
@@ -32,6 +33,14 @@ def test_nothing_reads_the_environment_itself() -> None:
     assert all(find_environment_reads(path) for path in HANDS_ON), "this finds what it looks for"
     found = {str(path.relative_to(ROOT)) for path in SOURCES if find_environment_reads(path)}
     assert found == set(), "a setting belongs into config, and arrives here as an argument"
+
+
+def test_no_module_is_longer_than_a_reader_keeps_in_mind() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "src").rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
 def test_the_settings_page_is_the_generated_one() -> None:
