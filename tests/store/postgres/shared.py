@@ -19,7 +19,8 @@ from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, Reward, StoreStatus
 from bandstand.testing.postgres_server import QUICK_SETTINGS, PostgresServer, find_programs, run_server
-from tests.store.given import CATALOGUE, Clock, MakeStore
+from tests.store.given import CATALOGUE, Clock, MakeStore, Subject
+from tests.store.postgres.shared_checks import SharedSubjects
 
 _KEPT = ("meta", "delays", "policies", "schemas")
 """Tables that hold nothing of what happened."""
@@ -212,3 +213,18 @@ def make_alternating(url: str) -> MakeStore:
     """Make pairs of stores over one ledger."""
     make: Callable[[Clock], SharedStore] = cast("Callable[[Clock], SharedStore]", make_shared(url))
     return lambda clock: cast("Store", AlternatingStore(make(clock), make(clock)))
+
+
+async def check_shared_law(
+    url: str, law: Callable[[SharedSubjects], Awaitable[Any]], direct: str | None = None
+) -> None:
+    """Hold a law of two stores over an emptied ledger; ``direct`` is its URL past a pooler, where one is between."""
+    direct = direct or url
+    await empty_ledger(direct)
+    session = await asyncpg.connect(LedgerAddress.parse(direct).dsn, server_settings={"search_path": "bandstand"})
+    try:
+        subjects = SharedSubjects(lambda seed: Subject(make_shared(url), seed), session)
+        async with subjects.first, subjects.second:
+            await law(subjects)
+    finally:
+        await session.close()

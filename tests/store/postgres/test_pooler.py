@@ -5,17 +5,15 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from bandstand.store.postgres.address import LedgerAddress
 from bandstand.testing.pooler import find_pooler, run_pooler
 from bandstand.testing.postgres_server import QUICK_SETTINGS
 from tests.store import checks
 from tests.store.checks import check_store
 from tests.store.given import Subject
 from tests.store.postgres import shared_checks
-from tests.store.postgres.shared import empty_ledger, make_shared, run_test_server
+from tests.store.postgres.shared import check_shared_law, empty_ledger, make_shared, run_test_server
 from tests.store.postgres.shared_checks import SharedSubjects
 
 pytestmark = pytest.mark.slow
@@ -47,14 +45,7 @@ async def test_fifty_rewards_at_once_are_all_there(urls: tuple[str, str]) -> Non
 )
 async def test_law_of_two_processes(law: Callable[[SharedSubjects], Awaitable[Any]], urls: tuple[str, str]) -> None:
     pooled, direct = urls
-    await empty_ledger(direct)
-    session = await asyncpg.connect(LedgerAddress.parse(direct).dsn, server_settings={"search_path": "bandstand"})
-    try:
-        subjects = SharedSubjects(lambda seed: Subject(make_shared(pooled), seed), session)
-        async with subjects.first, subjects.second:
-            await law(subjects)
-    finally:
-        await session.close()
+    await check_shared_law(pooled, law, direct)
 
 
 async def test_each_loop_has_its_own_events(urls: tuple[str, str]) -> None:

@@ -3,18 +3,15 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from bandstand.store.postgres import connections
-from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel, ConnectionPool
 from tests.store import checks, reaction_checks, reward_checks, turn_checks
 from tests.store.checks import Law, check_store, find_laws
-from tests.store.given import Subject
 from tests.store.postgres import shared_checks
-from tests.store.postgres.shared import empty_ledger, keep_sessions, make_shared, run_law_server
+from tests.store.postgres.shared import check_shared_law, empty_ledger, keep_sessions, make_shared, run_law_server
 from tests.store.postgres.shared_checks import SharedSubjects
 
 T = TypeVar("T")
@@ -33,14 +30,7 @@ async def database() -> AsyncIterator[str]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("law", SHARED_LAWS, ids=lambda law: law.__name__)
 async def test_law_of_two_processes(law: SharedLaw, database: str) -> None:
-    await empty_ledger(database)
-    session = await asyncpg.connect(LedgerAddress.parse(database).dsn, server_settings={"search_path": "bandstand"})
-    try:
-        subjects = SharedSubjects(lambda seed: Subject(make_shared(database), seed), session)
-        async with subjects.first, subjects.second:
-            await law(subjects)
-    finally:
-        await session.close()
+    await check_shared_law(database, law)
 
 
 @pytest.mark.slow
