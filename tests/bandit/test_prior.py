@@ -33,7 +33,7 @@ def stack_states(states: list[RidgeState]) -> UserSums:
 
 
 def unknown_rr(state: RidgeState) -> RidgeState:
-    return RidgeState(state.gram, state.b, None, state.weight, state.count)
+    return RidgeState(state.sums, None, state.weight, state.count)
 
 
 def compute_difference(one: Prior, other: Prior) -> float:

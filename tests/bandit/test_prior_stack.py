@@ -23,7 +23,7 @@ def draw_users(scale: float = 1.0, *, unknown: int = 0) -> UserSums:
         rows = scale * rng.normal(size=(3 + 5 * user, D))
         theta = np.array([0.5, -0.2, 0.0, 0.1]) + 0.3 * rng.normal(size=D)
         states.append(learn_rows(rows, rows @ theta / scale + 0.4 * rng.normal(size=len(rows))))
-    imported = [RidgeState(state.gram, state.b, None, state.weight, state.count) for state in states[:unknown]]
+    imported = [RidgeState(state.sums, None, state.weight, state.count) for state in states[:unknown]]
     return UserSums.from_states([*imported, *states[unknown:]], D)
 
 

@@ -105,7 +105,7 @@ class DisjointPrior(Prior):
 
 
 class DisjointState(RidgeState):
-    """The sums of B models: ``gram`` is (B, d, d), ``b`` (B, d); ``rr``, ``weight``, ``count`` are of all together.
+    """The sums of B models, (B, d + 1, d): ``gram`` is (B, d, d), ``b`` (B, d); all else is of all of them together.
 
     The rows that teach it are (d + 1,), the last number telling the block.
     """
@@ -115,7 +115,7 @@ class DisjointState(RidgeState):
     @classmethod
     def empty_blocks(cls, blocks: int, d: int) -> Self:
         """Return the state of so many models with d features that have met no reward."""
-        return cls(read_only(np.zeros((blocks, d, d))), read_only(np.zeros((blocks, d))), 0.0, 0.0, 0)
+        return cls(read_only(np.zeros((blocks, d + 1, d))), 0.0, 0.0, 0)
 
     def with_reward(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
         """Return the state after one more reward r for the row x, as :meth:`RidgeState.with_reward`."""
@@ -155,8 +155,8 @@ class DisjointState(RidgeState):
         try:
             common = {key: document[key] for key in ("rr", "weight", "count")}
             parts = [RidgeState.from_json({**block, **common}) for block in document["blocks"]]
-            gram, b = np.array([part.gram for part in parts]), np.array([part.b for part in parts])
-            return cls(read_only(gram), read_only(b), parts[0].rr, parts[0].weight, parts[0].count)
+            sums = np.array([part.sums for part in parts])
+            return cls(read_only(sums), parts[0].rr, parts[0].weight, parts[0].count)
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a document of blocks: {error}") from error
 
@@ -168,12 +168,12 @@ class DisjointState(RidgeState):
 
     def _get_block_state(self, block: int) -> RidgeState:
         """Return one block's sums, with what is counted of all of them together."""
-        return RidgeState(self.gram[block], self.b[block], self.rr, self.weight, self.count)
+        return RidgeState(self.sums[block], self.rr, self.weight, self.count)
 
     def _with_block_state(self, block: int, state: RidgeState) -> Self:
-        gram, b = self.gram.copy(), self.b.copy()
-        gram[block], b[block] = state.gram, state.b
-        return type(self)(read_only(gram), read_only(b), state.rr, state.weight, state.count)
+        sums = self.sums.copy()
+        sums[block] = state.sums
+        return type(self)(read_only(sums), state.rr, state.weight, state.count)
 
 
 def compute_block_prior(prior: Prior) -> Prior:

@@ -254,7 +254,7 @@ def _fit_blocks(
     estimates, shared, own = [], [], {user_id: [base] * blocks for user_id in members}
     for block in range(blocks):
         taught = {
-            user_id: RidgeState(state.gram[block], state.b[block], None, state.weight, state.count)
+            user_id: RidgeState(state.sums[block], None, state.weight, state.count)
             for user_id, state in members.items()
             if state.gram[block].any()
         }

@@ -34,23 +34,32 @@ class RidgeState:
     """What the rewards so far taught one linear model; immutable, its arrays read-only.
 
     Attributes:
-        gram: G = Σ w x xᵀ, shape (d, d), without a ridge, symmetric to the last bit.
-        b: Σ w r x, shape (d,).
+        sums: G = Σ w x xᵀ and, as one more row, B = Σ w r x: shape (d + 1, d). One array, for at small d it is calls
+            that take time.
         rr: Σ w r², from which noise is estimated; None if it is unknown (imported state).
         weight: Σ w.
         count: how many rewards.
     """
 
-    gram: FloatArray
-    b: FloatArray
+    sums: FloatArray
     rr: float | None
     weight: float
     count: int
 
+    @property
+    def gram(self) -> FloatArray:
+        """G, shape (d, d), without a ridge, symmetric to the last bit."""
+        return self.sums[..., :-1, :]
+
+    @property
+    def b(self) -> FloatArray:
+        """B, shape (d,)."""
+        return self.sums[..., -1, :]
+
     @classmethod
     def empty(cls, d: int) -> Self:
         """Return the state of a model with d features that has met no reward."""
-        return cls(read_only(np.zeros((d, d))), read_only(np.zeros(d)), 0.0, 0.0, 0)
+        return cls(read_only(np.zeros((d + 1, d))), 0.0, 0.0, 0)
 
     @classmethod
     def from_sums(cls, gram: FloatArray, b: FloatArray, rr: float | None, weight: float, count: int) -> Self:
@@ -70,8 +79,8 @@ class RidgeState:
             raise ValueError("rr, weight and count cannot be negative")
         if np.abs(gram - gram.T).max() > _SYMMETRY * np.abs(gram).max():
             raise ValueError("gram must be symmetric")
-        gram = (gram + gram.T) / 2.0
-        return cls(read_only(gram), read_only(b), None if rr is None else float(rr), float(weight), int(count))
+        sums = np.vstack(((gram + gram.T) / 2.0, b))
+        return cls(read_only(sums), None if rr is None else float(rr), float(weight), int(count))
 
     def with_reward(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
         """Return the state after one more reward r for features x of shape (d,), counted with weight w.
@@ -79,9 +88,9 @@ class RidgeState:
         Raises:
             ValueError: x is of another shape, or x, r or w is not finite, or w ≤ 0; nothing has changed.
         """
-        outer, shift, square = self._compute_contribution(x, r, w)
-        rr = None if self.rr is None else self.rr + square
-        return type(self)(read_only(self.gram + outer), read_only(self.b + shift), rr, self.weight + w, self.count + 1)
+        sums = self.sums + self._compute_contribution(x, r, w)
+        rr = None if self.rr is None else self.rr + r * r * w
+        return type(self)(read_only(sums), rr, self.weight + w, self.count + 1)
 
     def without_reward(self, x: FloatArray, r: float, w: float = 1.0) -> Self:
         """Return the state without one reward it holds: exactly what ``updated`` added is subtracted.
@@ -91,22 +100,19 @@ class RidgeState:
         Raises:
             ValueError: as ``updated``; or the sums, to 1e-6 of their largest entry, cannot have held this reward.
         """
-        outer, shift, square = self._compute_contribution(x, r, w)
-        gram, b, weight = self.gram - outer, self.b - shift, self.weight - w
-        rr = None if self.rr is None else self.rr - square
+        sums, weight = self.sums - self._compute_contribution(x, r, w), self.weight - w
+        rr = None if self.rr is None else self.rr - r * r * w
         floor = -_RESIDUE * max(1.0, float(self.gram.max()))
-        if self.count < 1 or gram.diagonal().min() < floor or weight < floor or (rr is not None and rr < floor):
+        if self.count < 1 or sums.diagonal().min() < floor or weight < floor or (rr is not None and rr < floor):
             raise ValueError("this reward is not in the sums")
         if self.count == 1 and rr is not None:
-            return type(self).empty(b.size)
-        return type(self)(
-            read_only(gram), read_only(b), None if rr is None else max(rr, 0.0), max(weight, 0.0), self.count - 1
-        )
+            return type(self).empty(x.size)
+        return type(self)(read_only(sums), None if rr is None else max(rr, 0.0), max(weight, 0.0), self.count - 1)
 
     def with_decay(self, share: float) -> Self:
         """Return the state in which every reward weighs ``share`` in [0, 1] of what it did; they stay as many."""
         rr = None if self.rr is None else self.rr * share
-        return type(self)(read_only(self.gram * share), read_only(self.b * share), rr, self.weight * share, self.count)
+        return type(self)(read_only(self.sums * share), rr, self.weight * share, self.count)
 
     def compute_posterior(self, prior: "Prior") -> "Posterior":
         """Return the posterior under a prior, computed from these sums."""
@@ -138,17 +144,23 @@ class RidgeState:
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a ridge document: {error}") from error
 
-    def _compute_contribution(self, x: FloatArray, r: float, w: float) -> tuple[FloatArray, FloatArray, float]:
-        """Return (w x xᵀ, w r x, w r²) of one reward."""
-        if x.shape != self.b.shape:
-            raise ValueError(f"x of shape {x.shape} does not fit a state of shape {self.b.shape}")
+    def _compute_contribution(self, x: FloatArray, r: float, w: float) -> FloatArray:
+        """Return w x xᵀ and w r x of one reward, as ``sums`` has them."""
+        rows, d = self.sums.shape
+        if x.shape != (d,):
+            raise ValueError(f"x of shape {x.shape} does not fit a state of shape {(d,)}")
         # One dot product finds every NaN and infinity in x, and keeps the sums far from overflow.
         if not (w > 0.0 and math.isfinite(r) and float(x.dot(x)) * w < _LARGEST_SUM and w < _LARGEST_SUM):
             raise ValueError("x and r must be finite, w finite and positive")
+        left = np.empty((rows, 1))
+        left[:-1, 0] = x
+        left[-1, 0] = r * w
         # Scaled after multiplying: (w x)ᵢ xⱼ and (w x)ⱼ xᵢ may differ in the last bit. A product of matrices, since for
         # small ones that takes less time than an element-wise one; it adds up nothing.
-        outer = x[:, None].dot(x[None])
-        return (outer if w == 1.0 else outer * w), x * (r * w), r * r * w
+        contribution: FloatArray = left.dot(x[None])
+        if w != 1.0:
+            contribution[:-1] *= w
+        return contribution
 
 
 @dataclass(frozen=True, eq=False)

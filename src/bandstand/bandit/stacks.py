@@ -38,15 +38,16 @@ def compute_stacked_posteriors(states: Sequence[RidgeState], priors: Sequence[Pr
     Those of models with blocks, of priors that are near to singular, and of sums that would swallow their prior are
     computed one by one.
     """
-    if len(states) == 1 or any(prior.ridge is None for prior in priors) or states[0].b.ndim != 1:
+    if len(states) == 1 or any(prior.ridge is None for prior in priors) or states[0].sums.ndim != 2:  # noqa: PLR2004 (of a model with blocks it has three)
         return _compute_one_by_one(states, priors)
-    count, d = len(states), states[0].b.size
+    count, (rows, d) = len(states), states[0].sums.shape
+    sums = _stack([each.sums for each in states], (count, rows, d))
     precision = _stack([each.ridge for each in priors if each.ridge is not None], (count, d, d))
-    precision += _stack([each.gram for each in states], (count, d, d))
+    precision += sums[:, :-1]
     if any(np.maximum.reduce(precision, axis=(1, 2)) > [each.most for each in priors]):
         return _compute_one_by_one(states, priors)
     inverses = np.asarray(np.linalg.inv(precision), np.float64)
-    pulls = _stack([each.pull for each in priors], (count, d, 1)) + _stack([each.b for each in states], (count, d, 1))
+    pulls = _stack([each.pull for each in priors], (count, d, 1)) + sums[:, -1, :, None]
     means = np.matmul(inverses, pulls)[:, :, 0]
     inverses *= np.array([each.noise for each in priors])[:, None, None]
     # Copies: a view would keep its neighbours in memory for as long.
