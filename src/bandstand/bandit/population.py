@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
@@ -173,6 +174,7 @@ def refresh_steps(users: int, d: int, share: float = 1.0, blocks: int = 1) -> in
     return min(MAX_ITERATIONS, max(1, int(_WORK * share / (step * estimates))))
 
 
+@lru_cache(maxsize=64)  # it is asked at each reward
 def count_new_rewards(fitted_rewards: int) -> int:
     """Return after how many new rewards a prior that was fitted to some is fitted again: 1, then 15 % of them.
 

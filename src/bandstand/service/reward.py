@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import (
@@ -20,8 +21,7 @@ from bandstand.store.outcomes import OutcomeCallback, make_callback, run
 from bandstand.store.records import AcceptedReward, Reward
 
 
-@dataclass(slots=True)
-class RewardResult:
+class RewardResult(Struct):
     """The result of a reward.
 
     Attributes:
@@ -84,23 +84,20 @@ def begin_reward(
     named = None if policy is None else deployment.get_policy(policy)
     decision_id = request.get("decision_id")
     decision = None if decision_id is None else deployment.store.get_cached_decision(decision_id)
-    call = _RewardCall(request, value, client, named, decision, idempotency)
-    call.deployment, call.done = deployment, done
+    call = _RewardCall(request, value, client, named, decision, idempotency, deployment=deployment, done=done)
     if decision is None and decision_id is not None:
         run(call.find_decision())
     else:
         deployment.rewarding.submit(call)
 
 
-class _RewardCall(RewardRequest):
+class _RewardCall(RewardRequest, eq=False, kw_only=True):
     """A request on its way to its answer.
 
     Attributes:
         deployment: where.
         done: called with the answer.
     """
-
-    __slots__ = ("deployment", "done")
 
     deployment: ServiceContext
     done: OutcomeCallback[RewardResult]

@@ -8,10 +8,10 @@ name) takes it another way, and one that is refused is refused alone.
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic_core import to_json
+import msgspec
+from msgspec import Struct
 
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.loop_definition import LearningMode
@@ -25,6 +25,8 @@ from bandstand.store.outcomes import watch
 from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
 from bandstand.store.tables.windows import LOGGING_ONLY
+
+_encode_json = msgspec.json.Encoder().encode
 
 
 class RewardingContext(Protocol):
@@ -51,8 +53,7 @@ class RewardingContext(Protocol):
         """The policy of that name or alias, or the one that decides for the user."""
 
 
-@dataclass(slots=True, eq=False)
-class RewardRequest:
+class RewardRequest(Struct, eq=False):
     """A reward request, and what it is for.
 
     Attributes:
@@ -219,7 +220,7 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
         ts=ts,
         body_hash=hash_reward_request(deployment.catalogue, request),
         x=None,
-        features=to_json({"context": _read_context(policy, request), "features": request["features"]}),
+        features=_encode_json({"context": _read_context(policy, request), "features": request["features"]}),
         idempotency=each.idempotency,
         reaction=_read_reaction(request, ts, deployment.reward_settings),
     )

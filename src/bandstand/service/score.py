@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
@@ -21,8 +21,7 @@ from bandstand.store.records import Array, Decision
 _NOT_LOGGED = (OverloadedError, StorageFullError, StorageUnavailableError)
 
 
-@dataclass(slots=True)
-class ScoreResult:
+class ScoreResult(Struct):
     """The answer to a score request.
 
     Attributes:
@@ -94,8 +93,18 @@ def begin_score(
     user_id = request["user_id"]
     chosen = deployment.choose_policy(policy, user_id)
     is_named = policy is not None or deployment.is_held_out(user_id)
-    call = _ScoreCall(request, body, client, chosen, is_named, find_eligible(request))
-    call.deployment, call.done, call.named = deployment, done, None if policy is None else chosen.name
+    call = _ScoreCall(
+        request,
+        body,
+        client,
+        deployment.get_owner(user_id),
+        chosen,
+        is_named,
+        find_eligible(request),
+        deployment=deployment,
+        done=done,
+        named=None if policy is None else chosen.name,
+    )
     # An id that the service may have given is looked up: the ledger would not refuse it. Any other id of the caller's
     # own is most often new, so it is not looked up first: the ledger takes it once.
     if "decision_id" in request and parse_event_id(request["decision_id"]) is not None:
@@ -104,7 +113,7 @@ def begin_score(
         call.begin()
 
 
-class _ScoreCall(ScoreRequest):
+class _ScoreCall(ScoreRequest, eq=False, kw_only=True):
     """A request on its way to its answer.
 
     Attributes:
@@ -113,24 +122,16 @@ class _ScoreCall(ScoreRequest):
         named: the policy that it names, if it names one.
     """
 
-    __slots__ = ("deployment", "done", "named")
-
     deployment: ServiceContext
     done: OutcomeCallback[ScoreResult]
     named: str | None
 
     def begin(self) -> None:
-        """Submit it to be decided with its neighbours, once its user is in memory."""
-        deployment, user_id = self.deployment, self.request["user_id"]
-        if find_profile(deployment, user_id) is None:
-            run(self._load_user())
-        elif self.known is None and deployment.store.is_behind(deployment.get_owner(user_id)):
-            run(self._refresh_user())
-        else:
-            deployment.scoring.submit(self)
+        """Submit it to be decided with its neighbours."""
+        self.deployment.scoring.submit(self)
 
-    def restart(self) -> None:
-        """Begin again, because its user has left memory."""
+    def load_user(self) -> None:
+        """Read its user, or what other processes have taught them: a decision without it would be refused."""
         run(self._load_user())
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
@@ -173,19 +174,11 @@ class _ScoreCall(ScoreRequest):
     async def _load_user(self) -> None:
         store, user_id = self.deployment.store, self.request["user_id"]
         try:
-            for needed in dict.fromkeys((user_id, self.deployment.get_owner(user_id))):
+            if find_profile(store, user_id, self.owner) is not None:
+                self.known = await store.refresh_profile(self.owner)
+            for needed in dict.fromkeys((user_id, self.owner)):
                 if store.get_cached_profile(needed) is None:
                     await store.load_profile(needed)
-        except Exception as failure:  # noqa: BLE001 (whoever asked has it)
-            await self._resolve(failure)
-        else:
-            self.begin()
-
-    async def _refresh_user(self) -> None:
-        """Look for what other processes have taught first, where a decision without it would be refused."""
-        store, owner = self.deployment.store, self.deployment.get_owner(self.request["user_id"])
-        try:
-            self.known = await store.refresh_profile(owner)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             await self._resolve(failure)
         else:

@@ -6,11 +6,11 @@ one of them is or brings (its id, a shadow, a split, a ranking) takes it another
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from bandstand.bandit.choice import choose_batch
 from bandstand.bandit.distribution import hash_to_uniform
@@ -55,17 +55,14 @@ class ScoringContext(Protocol):
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What a policy believes of a user before their first reward."""
 
-    def get_owner(self, user_id: str) -> str:
-        """The user whose model it is that decides for a user."""
 
-
-@dataclass(slots=True, eq=False)
-class ScoreRequest:
-    """A request whose user is in memory; callers derive a class that says what follows.
+class ScoreRequest(Struct, eq=False):
+    """A request to be decided; callers derive a class that says what follows.
 
     Attributes:
         body: the request as it came.
         client: name of the API key.
+        owner: the user whose model it is that decides.
         policy: who decides.
         is_named: the request names its policy, or its user is held out, and so takes no part in an experiment.
         eligible: places of the candidates that may be picked; ``None`` for all.
@@ -80,6 +77,7 @@ class ScoreRequest:
     request: Mapping[str, Any]
     body: bytes
     client: str
+    owner: str
     policy: Policy
     is_named: bool
     eligible: Indices | None
@@ -93,8 +91,8 @@ class ScoreRequest:
         """Receive the decision that stands under its id, or the error."""
         raise NotImplementedError
 
-    def restart(self) -> None:
-        """Called if its user has left memory meanwhile."""
+    def load_user(self) -> None:
+        """Called if its user is not in memory, or behind: it is to be submitted again once they are not."""
         raise NotImplementedError
 
 
@@ -114,10 +112,10 @@ class ScoreBatch:
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         groups: dict[tuple[str, int, int], list[tuple[ScoreRequest, Profile]]] = {}
-        absent: list[ScoreRequest] = []
+        store, absent = self._deployment.store, list[ScoreRequest]()
         for each in waiting:
-            profile = find_profile(self._deployment, each.request["user_id"])
-            if profile is None:
+            profile = find_profile(store, each.request["user_id"], each.owner)
+            if profile is None or (each.known is None and store.is_behind(each.owner)):
                 absent.append(each)
                 continue
             count = len(each.request["candidates"])
@@ -126,7 +124,7 @@ class ScoreBatch:
         for group in groups.values():
             self._decide(group)
         for each in absent:
-            each.restart()
+            each.load_user()
 
     def _decide(self, group: Sequence[tuple[ScoreRequest, Profile]]) -> None:
         """Decide requests of one policy and equally many candidates, of which equally many may be picked."""
@@ -171,7 +169,8 @@ def make_decision(
     Raises:
         InvalidRequestError: it cannot be encoded, or excludes what it may not.
     """
-    asked = ScoreRequest(request, body, client, policy, is_named=False, eligible=find_eligible(request))
+    owner, eligible = profile.user_id, find_eligible(request)
+    asked = ScoreRequest(request, body, client, owner, policy, is_named=False, eligible=eligible)
     (decision,) = _make_decisions(deployment, [(asked, profile)])
     return decision
 
@@ -187,11 +186,10 @@ def count_try(tries: int) -> int:
     return tries + 1
 
 
-def find_profile(deployment: ScoringContext, user_id: str) -> Profile | None:
-    """The profile that decides for a user, if both are in memory: theirs, or everybody's."""
-    profile = deployment.store.get_cached_profile(user_id)
-    owner = deployment.get_owner(user_id)
-    return profile if owner == user_id or profile is None else deployment.store.get_cached_profile(owner)
+def find_profile(store: Store, user_id: str, owner: str) -> Profile | None:
+    """The profile that decides for a user, if both are in memory: theirs, or everybody's, who is the owner then."""
+    profile = store.get_cached_profile(user_id)
+    return profile if owner == user_id or profile is None else store.get_cached_profile(owner)
 
 
 def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreRequest, Profile]]) -> list[Decision]:

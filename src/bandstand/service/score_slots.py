@@ -193,8 +193,9 @@ async def _fill(
 
 
 async def _load_profile(deployment: ServiceContext, user_id: str) -> Profile:
-    while (profile := find_profile(deployment, user_id)) is None:
-        for needed in dict.fromkeys((user_id, deployment.get_owner(user_id))):
+    owner = deployment.get_owner(user_id)
+    while (profile := find_profile(deployment.store, user_id, owner)) is None:
+        for needed in dict.fromkeys((user_id, owner)):
             await deployment.store.load_profile(needed)
     return profile
 

@@ -10,12 +10,12 @@ class Arrivals:
 
     def __init__(self, *, is_busy: bool = False) -> None:
         self.groups: list[list[int]] = []
-        self._gathering = Gathering(lambda: is_busy)
+        self._gathering = Gathering(self._begin, lambda: is_busy)
         self._group: list[int] = []
 
     def arrive(self, *numbers: int) -> None:
         for number in numbers:
-            self._gathering.submit(self._begin, number)
+            self._gathering.submit(number)
 
     def _begin(self, number: int) -> None:
         if not self._group:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import msgspec
 from pydantic_core import from_json, to_json
 
 from bandstand.api.asgi.hot_call import HotCall
@@ -23,13 +24,13 @@ from bandstand.service.score_slots import score_slots
 from bandstand.store.outcomes import OutcomeCallback, watch
 
 _OK, _ACCEPTED = 200, 202
-
+_encode = msgspec.json.Encoder().encode  # in a third of pydantic's time
 
 Answer = tuple[int, bytes]
 """Status and body."""
 AnswerCallback = OutcomeCallback[Answer]
-Handler = Callable[[HotCall, bytes, AnswerCallback], None]
-"""Begins a request, and tells of its answer."""
+Handler = Callable[[HotCall, AnswerCallback], None]
+"""Begins a call that has arrived whole, and tells of its answer."""
 
 
 class HotPath:
@@ -43,9 +44,9 @@ class HotPath:
         self._wire = wire
         self._metrics = metrics
 
-    def begin_score(self, call: HotCall, body: bytes, done: AnswerCallback) -> None:
+    def begin_score(self, call: HotCall, done: AnswerCallback) -> None:
         """Answer ``POST /score`` and ``POST /score/{policy}``."""
-        request, body = self._wire.score.read(body)
+        request, body = self._wire.score.read(call.body)
         if "slots" in request:
             watch(self._fill_slots(call, request, body), done)
             return
@@ -79,7 +80,7 @@ class HotPath:
             }
             if request.get("ranking"):
                 answer["ranking"] = scored.build_ranking(request["candidates"])
-            encoded = to_json(answer)
+            encoded = _encode(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
         else:
@@ -98,9 +99,9 @@ class HotPath:
         slots = [asdict(slot) for slot in filled.slots]
         return _OK, to_json({**first, "policy": filled.policy, "slots": slots})
 
-    def begin_reward(self, call: HotCall, body: bytes, done: AnswerCallback) -> None:
+    def begin_reward(self, call: HotCall, done: AnswerCallback) -> None:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
-        request, body = self._wire.reward.read(body)
+        request, body = self._wire.reward.read(call.body)
         client, policy = call.client, call.policy
         if "features" in request and "decision_id" not in request:
             self._deployment.feature_health.observe_reward(partial(from_json, body))
@@ -131,7 +132,7 @@ class HotPath:
             }
             if taught.aggregate is not None:
                 answer["aggregate"] = taught.aggregate
-            encoded = to_json(answer)
+            encoded = _encode(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
         else:

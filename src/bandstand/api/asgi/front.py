@@ -107,7 +107,7 @@ class FrontController:
             {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
         self.admission = admission or AdmissionQueue()
-        self.gathering = Gathering(self.admission.is_busy)
+        self.gathering = Gathering(self.begin, self.admission.is_busy)
         self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
         self._id_prefix = secrets.token_hex(4)
         self._id_counter = itertools.count(1)
@@ -181,24 +181,24 @@ class FrontController:
         call = AwaitedCall(path, query_string, headers)
         if (begin := self._admit(call)) is not None:
             try:
-                body = await read_body()
+                call.body = await read_body()
             except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
                 self._refuse_call(call, error)
             else:
-                self._begin(call, begin, body)
+                self._begin(call, begin)
         return await call.answered
 
-    def begin(self, call: HotCall, body: bytes) -> None:
+    def begin(self, call: HotCall) -> None:
         """Answer a POST that :meth:`is_hot` and has arrived whole, through a call."""
         if self.mounts is not None and self.mounts.may_concern(call.path):
-            run(self._answer_elsewhere(self.mounts, call, body))
+            run(self._answer_elsewhere(self.mounts, call))
         elif (begin := self._admit(call)) is not None:
             try:
                 validate_body_headers(call.headers)
             except BandstandError as error:
                 self._refuse_call(call, error)
             else:
-                self._begin(call, begin, body)
+                self._begin(call, begin)
 
     def _admit(self, call: HotCall) -> Handler | None:
         """What begins a call of this loop; ``None`` if it was refused, and answered."""
@@ -215,13 +215,13 @@ class FrontController:
         call.route = f"/{name}/{{policy}}" if rest else f"/{name}"
         return self._handlers[name]
 
-    def _begin(self, call: HotCall, begin: Handler, body: bytes) -> None:
+    def _begin(self, call: HotCall, begin: Handler) -> None:
         self.admission.start_light_request()
         if self.gate is not None:
             self.gate.count_entry()
         done = partial(self._end, call)
         try:
-            begin(call, body, done)
+            begin(call, done)
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             done(None, error)
 
@@ -261,7 +261,7 @@ class FrontController:
         self._record(method, route, answer.status, started, request_id, client)
         return Response(*answer, request_id)
 
-    async def _answer_elsewhere(self, mounts: Mounts, call: HotCall, body: bytes) -> None:
+    async def _answer_elsewhere(self, mounts: Mounts, call: HotCall) -> None:
         """Let the loop that a call is for answer it."""
         started = perf_counter()
         async with AsyncExitStack() as stack:
@@ -270,7 +270,7 @@ class FrontController:
             except BandstandError as error:
                 response = self._refuse(error, "POST", started, call.headers)
             else:
-                read_body = partial(give_json_body, body, call.headers)
+                read_body = partial(give_json_body, call.body, call.headers)
                 response = await front.answer(inner, call.headers, call.query, read_body)
         call.request_id = response.request_id
         call.respond(response.status, response.headers, response.body)

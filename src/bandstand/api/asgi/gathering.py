@@ -8,34 +8,35 @@ of its own, but while others are being answered: these are about to send their n
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 _MAX_GATHERED = 64
 """Requests that begin without a look whether the next turn brings more: a larger group would keep the first waiting."""
 
-
 T = TypeVar("T")
 
 
-class Gathering:
+class Gathering(Generic[T]):
     """The requests of one service that are about to begin.
 
     Args:
+        begin: begins one.
         is_busy: returns whether others are being answered.
     """
 
-    def __init__(self, is_busy: Callable[[], bool]) -> None:
+    def __init__(self, begin: Callable[[T], None], is_busy: Callable[[], bool]) -> None:
+        self._begin = begin
         self._is_busy = is_busy
-        self._waiting: list[tuple[Callable[[Any], None], Any]] = []
+        self._waiting: list[T] = []
         # How many of them waited at the end of the turn before; a first one that is alone counts as seen.
         self._seen = 0
 
-    def submit(self, begin: Callable[[T], None], request: T) -> None:
-        """Call ``begin`` with a request soon, together with the requests of others."""
+    def submit(self, request: T) -> None:
+        """Begin a request soon, together with the requests of others."""
         if not self._waiting:
             self._seen = 0 if self._is_busy() else 1
             asyncio.get_running_loop().call_soon(self._end_turn)
-        self._waiting.append((begin, request))
+        self._waiting.append(request)
 
     def _end_turn(self) -> None:
         count = len(self._waiting)
@@ -44,5 +45,5 @@ class Gathering:
             asyncio.get_running_loop().call_soon(self._end_turn)
             return
         waiting, self._waiting = self._waiting, []
-        for begin, request in waiting:
-            begin(request)
+        for request in waiting:
+            self._begin(request)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec import Struct, field
+
 from bandstand.api.asgi.access import ANONYMOUS
 
 ResponseHeaders = Sequence[tuple[bytes, bytes]]
@@ -26,15 +28,14 @@ class Response(NamedTuple):
         return [*self.headers, length, (b"x-request-id", self.request_id.encode())]
 
 
-class HotCall:
+class HotCall(Struct, eq=False):
     """What came, and what the gate notes of it until it is answered.
 
-    Args:
+    Attributes:
         path: the raw path.
         query: as it came.
         headers: their names in lower case, their values trimmed.
-
-    Attributes:
+        body: what has come of it.
         request_id: under which it is logged.
         client: name of the API key.
         policy: the policy that the path names, if it names one.
@@ -42,35 +43,33 @@ class HotCall:
         started: when, by the clock of performance counters.
     """
 
-    __slots__ = ("client", "headers", "path", "policy", "query", "request_id", "route", "started")
-
-    def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.client = ANONYMOUS
-        self.policy: str | None = None
-        self.route = "unmatched"
-        self.request_id = ""
-        self.started = 0.0
+    path: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes = b""
+    client: str = ANONYMOUS
+    policy: str | None = None
+    route: str = "unmatched"
+    request_id: str = ""
+    started: float = 0.0
 
     def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Send the answer, under the call's id; the class of the protocol that read the call defines how."""
         raise NotImplementedError
 
 
-class AwaitedCall(HotCall):
+def _create_future() -> "asyncio.Future[Response]":
+    return asyncio.get_running_loop().create_future()
+
+
+class AwaitedCall(HotCall, eq=False):
     """A call whose answer is awaited.
 
     Attributes:
         answered: has the answer.
     """
 
-    __slots__ = ("answered",)
-
-    def __init__(self, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
-        super().__init__(path, query, headers)
-        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    answered: asyncio.Future[Response] = field(default_factory=_create_future)
 
     def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Let whoever waits have the answer."""

@@ -8,7 +8,7 @@ the shutdown.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -34,33 +34,28 @@ class _Signal:
         """Do nothing."""
 
 
-class _HotCycle(HotCall):
+class _HotCycle(HotCall, eq=False, kw_only=True):
     """A hot call that this protocol has read; has the attributes that the base class looks at.
 
     Attributes:
-        body: what has come of it.
+        protocol: which.
         keep_alive: cleared by the base class at a shutdown.
         disconnected: set by the base class.
         is_next: it is this one's turn: the ones before it on the connection are answered.
         complete: the body is here.
     """
 
-    __slots__ = ("_protocol", "body", "complete", "disconnected", "is_next", "keep_alive", "response_complete")
+    message_event: ClassVar = _Signal()
 
-    message_event = _Signal()
-
-    def __init__(self, protocol: "HttpProtocol", path: str, query: bytes, headers: dict[bytes, bytes]) -> None:
-        super().__init__(path, query, headers)
-        self._protocol = protocol
-        self.body = b""
-        self.keep_alive = True
-        self.disconnected = False
-        self.response_complete = False
-        self.is_next = False
-        self.complete = False
+    protocol: "HttpProtocol"
+    keep_alive: bool = True
+    disconnected: bool = False
+    response_complete: bool = False
+    is_next: bool = False
+    complete: bool = False
 
     def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
-        self._protocol.respond(self, status, headers, body)
+        self.protocol.respond(self, status, headers, body)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -238,7 +233,7 @@ class HttpProtocol(HttpToolsProtocol):
         ):
             return None
         target = front.find_hot_target(self.url)
-        return None if target is None else _HotCycle(self, *target, headers)
+        return None if target is None else _HotCycle(*target, headers, protocol=self)
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -269,11 +264,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _gather(self, cycle: _HotCycle) -> None:
         assert self._front is not None  # noqa: S101 (there is no hot cycle without)
-        self._front.gathering.submit(self._start, cycle)
-
-    def _start(self, cycle: _HotCycle) -> None:
-        assert self._front is not None  # noqa: S101 (there is no hot cycle without)
-        self._front.begin(cycle, cycle.body)
+        self._front.gathering.submit(cycle)
 
     def respond(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Write the answer to a hot call, as soon as the client takes more."""

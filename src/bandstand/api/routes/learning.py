@@ -80,9 +80,10 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
 
     async def answer(request: Request, begin: Handler, policy: str | None) -> Response:
         headers = dict(request.headers.raw)
-        body = await read_json_body(request.receive, headers)
+        call = _build_call(request, headers, policy)
+        call.body = await read_json_body(request.receive, headers)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        begin(_build_call(request, headers, policy), body, make_callback(answered))
+        begin(call, make_callback(answered))
         status, content = await answered
         return Response(content, status, media_type="application/json")
 
