@@ -91,14 +91,15 @@ class RewardBatch:
 
     def _log_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
+        store, teaches = self._deployment.store, self._deployment.mode != "logging"
         for each, reward in zip(waiting, build_rewards(self._deployment, waiting), strict=True):
             if isinstance(reward, Exception):
                 each.conclude(None, reward)
                 continue
-            if self._deployment.mode == "logging":
+            if not teaches:
                 reward.applied, reward.reason = False, LOGGING_ONLY
             try:
-                outcome = self._deployment.store.reward(reward)
+                outcome = store.reward(reward)
             except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
                 each.conclude(None, error)
             else:

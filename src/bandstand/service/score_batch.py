@@ -207,40 +207,41 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
     eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
-    rows = np.arange(len(group))
-    drawn = numbers[rows, :, picks.index].tolist()  # mean, width, score and probability of each pick
-    picked = x[rows, picks.index]
-    columns, exploring = picks.index.tolist(), picks.exploring.tolist()
+    places = np.arange(len(group)), picks.index
+    drawn = numbers[places[0], :, places[1]].tolist()  # mean, width, score and probability of each pick
+    picked = x[places]
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     settings, teaches = deployment.reward_settings, deployment.mode != "logging"
+    drawn_picks = picks.index.tolist(), picks.exploring.tolist()
+    columns = zip(asked, requests, ids, seqs, seeds, *drawn_picks, drawn, numbers, picked, strict=True)
     return [
         Decision(
-            decision_id=ids[row],
-            own_id="decision_id" in each.request,
-            seq=seqs[row],
-            user_id=profiles[row].user_id,
-            subject=None if each.request["user_id"] == profiles[row].user_id else each.request["user_id"],
+            decision_id=decision_id,
+            own_id="decision_id" in request,
+            seq=seq,
+            user_id=each.owner,
+            subject=None if request["user_id"] == each.owner else request["user_id"],
             policy=ref,
             client=each.client,
             ts=ts,
-            tip_id=candidates[row][columns[row]]["id"],
-            pick=columns[row],
-            exploring=exploring[row],
-            seed=seeds[row],
-            score=drawn[row][2],
-            propensity=drawn[row][3],
+            tip_id=request["candidates"][pick]["id"],
+            pick=pick,
+            exploring=explores,
+            seed=seed,
+            score=score,
+            propensity=propensity,
             floor=floor,
             body=each.body,
-            numbers=numbers[row],
-            x=picked[row].copy(),  # a view would keep its neighbours in memory for as long
+            numbers=of_all,
+            x=row.copy(),  # a view would keep its neighbours in memory for as long
             tries=each.tries,
             known=each.known,
-            request=each.request,
+            request=request,
             excluded=excluded,
-            window=_build_window(settings, each.request, ts, teaches=teaches),
+            window=_build_window(settings, request, ts, teaches=teaches),
         )
-        for row, each in enumerate(asked)
+        for each, request, decision_id, seq, seed, pick, explores, (_, _, score, propensity), of_all, row in columns
     ]
 
 

@@ -49,17 +49,16 @@ def to_time(seq: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRef:
-    """Which policy, in which definition, over which encoding."""
+    """Which policy, in which definition, over which encoding; ``key`` is where a profile keeps its learning."""
 
     name: str
     hash: str
     schema: str
     schema_hash: str
+    key: StateKey = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> StateKey:
-        """Where its learning is kept in a profile."""
-        return self.name, self.schema
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.name, self.schema))
 
 
 Updates = tuple[tuple[PolicyRef, Array], ...]

@@ -108,7 +108,7 @@ class Access:
         if role in {"open", "page"}:
             return ANONYMOUS
         key = self._require_key(headers)
-        if key.loop not in {None, self._loop}:
+        if key.loop is not None and key.loop != self._loop:
             message = "this key is bound to another loop"
             raise ForbiddenError(message)
         if key.role not in (role, "admin"):
@@ -148,9 +148,10 @@ class Access:
 
     def _find_key(self, headers: Headers) -> AccessKey | None:
         secret = headers.get(b"x-api-key", b"")
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            secret = token.strip()
+        if (authorization := headers.get(b"authorization")) is not None:
+            scheme, _, token = authorization.partition(b" ")
+            if scheme.lower() == b"bearer":
+                secret = token.strip()
         # Found by a keyed hash, and only what was compared in full before: a wrong secret tells nothing by its time.
         found = self._recognised.get(secret)
         if found is not None:

@@ -55,7 +55,12 @@ class _HotCycle(HotCall, eq=False, kw_only=True):
     complete: bool = False
 
     def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
-        self.protocol.respond(self, status, headers, body)
+        """Write the answer, as soon as the client takes more."""
+        protocol = self.protocol
+        if protocol.flow.write_paused and not self.disconnected:
+            protocol.respond_later(self, status, headers, body)
+        else:
+            protocol.respond(self, status, headers, body)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -227,9 +232,9 @@ class HttpProtocol(HttpToolsProtocol):
             and b"transfer-encoding" not in headers
             and not self.expect_100_continue
             and self.limit_concurrency is None
-            and parser.get_http_version() == "1.1"
             and not parser.should_upgrade()
-            and parser.should_keep_alive()
+            and parser.should_keep_alive()  # in HTTP/1.1 without being told so
+            and (b"connection" not in headers or parser.get_http_version() == "1.1")
         ):
             return None
         target = front.find_hot_target(self.url)
@@ -266,14 +271,11 @@ class HttpProtocol(HttpToolsProtocol):
         assert self._front is not None  # noqa: S101 (there is no hot cycle without)
         self._front.gathering.submit(cycle)
 
-    def respond(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
-        """Write the answer to a hot call, as soon as the client takes more."""
-        if self.flow.write_paused and not cycle.disconnected:
-            task = self.loop.create_task(self._drain(cycle, status, headers, body))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-        else:
-            self._finish(cycle, status, headers, body)
+    def respond_later(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
+        """Write the answer to a hot call once the client takes more."""
+        task = self.loop.create_task(self._drain(cycle, status, headers, body))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _drain(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         try:
@@ -282,9 +284,10 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.response_complete = True
             self.transport.close()
             raise
-        self._finish(cycle, status, headers, body)
+        self.respond(cycle, status, headers, body)
 
-    def _finish(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
+    def respond(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
+        """Write the answer to a hot call."""
         if not cycle.disconnected:
             self.transport.write(self._render(status, headers, body, cycle.request_id, close=not cycle.keep_alive))
             if not cycle.keep_alive:

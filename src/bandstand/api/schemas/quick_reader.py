@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 import msgspec
-import numpy as np
 from typing_extensions import TypedDict
 
 QuickReader = Callable[[bytes], dict[str, Any] | None]
@@ -22,8 +21,6 @@ _MAX_BRACKETS = 190
 """So many nest less deep than pydantic takes (200); if there are more it is looked how deep they are."""
 _MAX_DEPTH = 8
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
-_LONG_BODY = 4096
-"""From so many bytes on numpy counts sooner."""
 _DIGIT_STEP = 512
 _MANY_DIGITS = re.compile(rb"[0-9]{8}")
 """In a number of 4,300 digits, which is as many as pydantic takes, each 512th byte is one, eight times."""
@@ -79,9 +76,8 @@ def _may_be_deep(body: bytes, request: Mapping[str, Any]) -> bool:
 
 
 def _count_openings(body: bytes) -> int:
-    if len(body) < _LONG_BODY:
-        return body.count(b"{") + body.count(b"[")
-    return int(np.count_nonzero((np.frombuffer(body, np.uint8) & 0xDF) == ord("[")))  # `{` is `[` with one bit more
+    # What replaces looks for the next one as the C library does, in a third of the time of what counts.
+    return 2 * len(body) - len(body.replace(b"{", b"")) - len(body.replace(b"[", b""))
 
 
 def _build_type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:

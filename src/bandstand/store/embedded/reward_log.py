@@ -3,7 +3,9 @@
 from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 from bandstand.errors import BandstandError, StorageFullError, StorageUnavailableError, UnknownDecisionError
 from bandstand.store.embedded.decision_log import EmbeddedDecisions
@@ -36,7 +38,7 @@ The event that it then waits for may have collided too.
 """
 
 
-class _TakenReward(NamedTuple):
+class _TakenReward(Struct):
     """The reward that stands for a request, and its event while that is in flight."""
 
     accepted: AcceptedReward
