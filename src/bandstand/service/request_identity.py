@@ -40,7 +40,7 @@ def hash_reward_request(catalogue: Catalogue, request: Mapping[str, Any]) -> byt
     With a ``decision_id`` the features are the decision's, and ``user_id`` and ``tip_id`` only have to agree with it
     (:func:`is_about`). Without one they are read, and so is what the features say beyond their defaults.
     """
-    read = {name: _drop_nulls(request[name]) for name in _VALUES if request.get(name) is not None}
+    read = {name: _drop_nulls(value) for name in _VALUES if (value := request.get(name)) is not None}
     if request.get("decision_id") is not None:
         read["decision_id"] = request["decision_id"]
         return hash_body(read)

@@ -234,7 +234,7 @@ def _encode(
     given = [requests[number].request for number in numbers]
     contexts = [_read_context(policy, request) for request in given]
     x = policy.schema.encode_requests(contexts, [request["features"] for request in given])
-    for number, (row,) in zip(numbers, x, strict=True):
+    for number, row in zip(numbers, x[:, 0], strict=True):
         reward = built[number]
         assert isinstance(reward, Reward)  # noqa: S101 (others have no number here)
         reward.x = row.copy()  # a view would keep its neighbours in memory for as long
