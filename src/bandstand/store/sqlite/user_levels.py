@@ -10,6 +10,7 @@ views ``user_decisions`` and ``user_rewards`` read all three; triggers add and d
 import asyncio
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -24,15 +25,18 @@ _NEW_ROWS: Final = 1024
 """Operations after which the first level is moved on: it stays at a few pages."""
 _RECENT_ROWS: Final = 65_536
 """Rows after which the second level is: some 160 pages, and, at a million, dozens of rows a page of the last one."""
-_BUDGET_S: Final = 0.0015
-"""Of one transaction, without its commit."""
+_BUDGET_S: Final = 0.0005
+"""Of one transaction, without its commit: a group of requests waits for it."""
 _BATCH: Final = 256
 """Rows moved at once, between two looks at the clock."""
 _INTERVAL_S: Final = 0.1
-_PAUSE_S: Final = 0.02  # for the commits between two moves
+_PAUSE_S: Final = 0.01  # for the commits between two moves
 
 Place = tuple[int, int]
 """A user's key and an event's number: how far a pass has come."""
+Moved = tuple[int, Place | None]
+Caller = Callable[[Callable[[sqlite3.Connection], Moved]], Awaitable[Moved]]
+"""Runs a move on the writer's connection."""
 START: Final[Place] = (-1, -1)
 _END: Final[Place] = (LAST_SEQ, LAST_SEQ)
 
@@ -53,7 +57,7 @@ NEW_LEVELS: Final = tuple(Level(f"user_{events}_new", f"user_{events}_recent") f
 RECENT_LEVELS: Final = tuple(Level(f"user_{events}_recent", f"user_{events}_settled") for events in _EVENTS)
 
 
-def move_rows(connection: sqlite3.Connection, level: Level, after: Place) -> tuple[int, Place | None]:
+def move_rows(connection: sqlite3.Connection, level: Level, after: Place) -> Moved:
     """Move the rows behind a place in one transaction, in the order of users, until a time has passed.
 
     Returns:
@@ -135,17 +139,17 @@ class UserLevels:
         self._seen = committed
         if self._recent is None:
             self._recent = await self._writer.call(count_recent, durable=False)
-        for level in NEW_LEVELS:
-            self._recent += await self._move_level(level)
+        for level in NEW_LEVELS:  # a few pages that were just written: nobody waits for a disk
+            self._recent += await self._move_level(level, self._writer.call_briefly)
         if self._recent >= _RECENT_ROWS:
             self._recent = 0
             for level in RECENT_LEVELS:
-                await self._move_level(level)
+                await self._move_level(level, partial(self._writer.call, durable=False))
 
-    async def _move_level(self, level: Level) -> int:
+    async def _move_level(self, level: Level, call: Caller) -> int:
         total, place = 0, START
         while True:
-            moved, left = await self._writer.call(partial(move_rows, level=level, after=place), durable=False)
+            moved, left = await call(partial(move_rows, level=level, after=place))
             total += moved
             if left is None:
                 return total
