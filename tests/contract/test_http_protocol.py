@@ -136,6 +136,7 @@ async def test_an_upgrade_and_an_old_version_are_the_base_classs(server: Server)
     for request, expected in (
         (build("/score", SCORE, JSON, "connection: upgrade", "upgrade: h2c"), 422),  # which reads no body after it
         (build("/score", SCORE, JSON).replace(b"HTTP/1.1", b"HTTP/1.0"), 200),
+        (build("/score", SCORE, JSON, "connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0"), 200),
     ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=120) as stream:
             stream.sendall(request)

@@ -321,6 +321,31 @@ async def test_an_exclusive_function_has_its_turn_and_its_own_transaction(connec
     await bench.writer.close()
 
 
+async def test_a_brief_function_goes_before_the_group_that_gathers_and_waits_for_a_long_one(
+    connection: sqlite3.Connection,
+) -> None:
+    bench = Bench(connection)
+    released = threading.Event()
+
+    def count_things(its: sqlite3.Connection) -> int:
+        return int(its.execute("SELECT count(*) FROM things").fetchone()[0])
+
+    gathering = bench.submit((1, ""))
+    assert await bench.writer.call_briefly(count_things) == 0, "on the loop, before the group is committed"
+    await gathering
+    long = asyncio.create_task(bench.writer.call(lambda _: released.wait()))
+    await asyncio.sleep(0)
+    brief = asyncio.create_task(bench.writer.call_briefly(count_things))
+    await asyncio.sleep(0)
+    assert not brief.done()
+    released.set()
+    assert await long
+    assert await brief == 1
+    with pytest.raises(StorageUnavailableError):
+        await bench.writer.call_briefly(lambda its: its.execute("SELECT * FROM nothing"))
+    await bench.writer.close()
+
+
 async def test_a_failing_function_fails_alone(connection: sqlite3.Connection) -> None:
     bench = Bench(connection)
 
