@@ -15,7 +15,7 @@ from bandstand.errors import (
 )
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
-from bandstand.service.reward_batch import RewardRequest, find_rewarded
+from bandstand.service.reward_batch import RewardRequest, build_unread, find_rewarded
 from bandstand.store.outcomes import OutcomeCallback, make_callback, run
 from bandstand.store.records import AcceptedReward, Reward
 
@@ -106,13 +106,19 @@ class _RewardCall(RewardRequest):
     done: OutcomeCallback[RewardResult]
 
     async def find_decision(self) -> None:
-        """Read the decision that it names from the ledger, and have it taken then."""
+        """Have it taken by the ledger, which finds the decision; else read the decision, and have it taken then."""
         try:
-            self.decision = await find_rewarded(self.deployment, self.request)
+            unread = build_unread(self.deployment, self)
+            accepted = None if unread is None else await self.deployment.store.reward_unread(unread)
+            if accepted is None:
+                self.decision = await find_rewarded(self.deployment, self.request)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             self.conclude(None, failure)
         else:
-            self.deployment.rewarding.submit(self)
+            if accepted is None:
+                self.deployment.rewarding.submit(self)
+            else:
+                self.conclude(accepted, None)
 
     def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
         """Answer with the reward that stands."""

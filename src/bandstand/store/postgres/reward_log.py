@@ -40,7 +40,7 @@ from bandstand.store.postgres.reward_statements import (
     SPEND_KEY,
 )
 from bandstand.store.protocol import require_made_by
-from bandstand.store.records import AcceptedReward, Reward
+from bandstand.store.records import AcceptedReward, Reward, UnreadReward
 from bandstand.store.tables.event_rows import LEGACY_LINK_SECONDS
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.updates import build_updates
@@ -92,6 +92,38 @@ class SharedRewards:
                 outcome.settle(AcceptedReward(reward, "new"), None)
         else:
             settle_with(self._wait(reward, future), outcome)
+
+    async def reward_unread(self, reward: UnreadReward) -> AcceptedReward | None:
+        """Log a reward and teach it, once: the statement finds the decision, in the round trip that logs it."""
+        ledger, decided = self._ledger, parse_event_id(reward.decision_id)
+        if ledger.options.has_one_model or decided is None:
+            return None  # whose model it teaches, or where its number has to be, is only known once the decision is
+        reward.seq = ledger.next_seq(reward.ts)
+        if reward.seq <= decided:  # by the clock of whoever decided; no id moves our numbers before it is found
+            return None
+        try:
+            row = await self.lane.submit(reward)
+        except asyncpg.UniqueViolationError:  # its key was spent at the same moment
+            return None
+        if row is None:
+            return None
+        await ledger.prepare_events([row])
+        taught = Reward(
+            user_id=row["user_id"],
+            policy=ledger.registry.get_ref(row["policy"]),
+            tip_id=row["tip_id"],
+            value=reward.value,
+            client=reward.client,
+            ts=reward.ts,
+            body_hash=reward.body_hash,
+            x=None,
+            decision_id=reward.decision_id,
+            idempotency=reward.idempotency,
+            reaction=reward.reaction,
+            seq=reward.seq,
+        )
+        self._fold(taught, row)
+        return AcceptedReward(taught, "new")
 
     def _submit(self, reward: Reward) -> "asyncio.Future[Any]":
         reward.seq = self._ledger.next_seq(reward.ts)
@@ -171,7 +203,12 @@ class SharedRewards:
             found |= {row["seq"]: row for row in logged}
         return [found.get(reward.seq) for reward in events]
 
-    def _build_row(self, reward: Reward) -> tuple[Any, ...]:
+    def _build_row(self, reward: Reward | UnreadReward) -> tuple[Any, ...]:
+        if isinstance(reward, Reward):
+            policy = self._ledger.registry.get_id(reward.policy)
+            weight, source, withheld = reward.weight, reward.source, None if reward.applied else reward.reason
+        else:
+            policy, weight, source, withheld = None, 1.0, "client", None
         decision_id = reward.decision_id or ""
         seq = parse_event_id(decision_id)
         return (
@@ -180,15 +217,15 @@ class SharedRewards:
             seq,
             None if seq is None else get_nonce(decision_id),
             reward.user_id,
-            self._ledger.registry.get_id(reward.policy),
+            policy,
             reward.tip_id,
             reward.value,
-            reward.weight,
-            reward.source,
+            weight,
+            source,
             reward.body_hash,
             reward.client,
             reward.ts,
-            None if reward.applied else reward.reason,
+            withheld,
             *(reward.idempotency or (None, None)),
             *to_reaction_columns(reward),
         )
