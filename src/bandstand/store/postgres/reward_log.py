@@ -15,6 +15,7 @@ from bandstand.errors import (
 )
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
+from bandstand.store.postgres.columns import to_columns
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_rows import REWARD_FIELDS, to_reward
@@ -77,21 +78,25 @@ class SharedRewards:
         if reward.decision_id is None:
             return self._wait(reward, None)
         outcome: Outcome[AcceptedReward] = Outcome()
-        self._submit(reward).add_done_callback(partial(self._conclude, reward, outcome))
+        reward.seq = self._ledger.next_seq(reward.ts)
+        self.lane.add(reward, partial(self._conclude, reward, outcome))
         return outcome
 
-    def _conclude(self, reward: Reward, outcome: Outcome[AcceptedReward], future: "asyncio.Future[Any]") -> None:
+    def _conclude(
+        self, reward: Reward, outcome: Outcome[AcceptedReward], row: Any, error: BaseException | None
+    ) -> None:
         """Settle at once what was logged; everything else has to be looked up in the ledger."""
-        row = None if future.exception() is not None else future.result()
         if row is not None and self._is_known(row):
             try:
                 self._fold(reward, row)
-            except Exception as error:  # noqa: BLE001 (whoever waits must hear of it)
-                outcome.settle(None, error)
+            except Exception as failure:  # noqa: BLE001 (whoever waits must hear of it)
+                outcome.settle(None, failure)
             else:
                 outcome.settle(AcceptedReward(reward, "new"), None)
         else:
-            settle_with(self._wait(reward, future), outcome)
+            submitted: Outcome[Any] = Outcome()
+            submitted.settle(row, error)
+            settle_with(self._wait(reward, submitted), outcome)
 
     async def reward_unread(self, reward: UnreadReward) -> AcceptedReward | None:
         """Log a reward and teach it, once: the statement finds the decision, in the round trip that logs it."""
@@ -186,7 +191,7 @@ class SharedRewards:
         found = {row["seq"]: row for row in stood}
         rows = [self._build_row(reward) for reward in events if reward.seq not in found]
         if rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
+            columns = to_columns(rows)
             statement = LOG_SUBJECTS_REWARDS if ledger.options.has_one_model else LOG_REWARDS
             if ledger.policies.has_shadows:
                 async with session.transaction():
