@@ -16,7 +16,7 @@ from bandstand.errors import (
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
 from bandstand.service.reward_batch import RewardRequest, build_unread, find_rewarded
-from bandstand.store.outcomes import OutcomeCallback, make_callback, run
+from bandstand.store.outcomes import OutcomeCallback, make_callback, run, watch
 from bandstand.store.records import AcceptedReward, Reward
 
 
@@ -87,7 +87,7 @@ def begin_reward(
     call = _RewardCall(request, value, client, named, decision, idempotency)
     call.deployment, call.done = deployment, done
     if decision is None and decision_id is not None:
-        run(call.find_decision())
+        call.find_decision()
     else:
         deployment.rewarding.submit(call)
 
@@ -105,20 +105,27 @@ class _RewardCall(RewardRequest):
     deployment: ServiceContext
     done: OutcomeCallback[RewardResult]
 
-    async def find_decision(self) -> None:
+    def find_decision(self) -> None:
         """Have it taken by the ledger, which finds the decision; else read the decision, and have it taken then."""
+        unread = build_unread(self.deployment, self)
+        if unread is None:
+            run(self._read_decision())
+        else:
+            watch(self.deployment.store.reward_unread(unread), self._conclude_unread)
+
+    def _conclude_unread(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
+        if accepted is None and error is None:
+            run(self._read_decision())
+        else:
+            self.conclude(accepted, error)
+
+    async def _read_decision(self) -> None:
         try:
-            unread = build_unread(self.deployment, self)
-            accepted = None if unread is None else await self.deployment.store.reward_unread(unread)
-            if accepted is None:
-                self.decision = await find_rewarded(self.deployment, self.request)
+            self.decision = await find_rewarded(self.deployment, self.request)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             self.conclude(None, failure)
         else:
-            if accepted is None:
-                self.deployment.rewarding.submit(self)
-            else:
-                self.conclude(accepted, None)
+            self.deployment.rewarding.submit(self)
 
     def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
         """Answer with the reward that stands."""

@@ -11,6 +11,7 @@ from bandstand.bandit.profile import StateKey
 from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import WrongPolicyError
 from bandstand.store.gain_log import GainLog
+from bandstand.store.outcomes import Outcome
 from bandstand.store.records import (
     AcceptedReward,
     Decision,
@@ -111,7 +112,7 @@ class RewardLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
 
-    async def reward_unread(self, reward: UnreadReward) -> AcceptedReward | None:
+    def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
         """Log a reward and teach it, once, without its decision having been read, where that is quicker.
 
         Returns:
@@ -121,7 +122,9 @@ class RewardLog(Protocol):
             OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
         """
         del reward  # what a store of one process has decided is at hand
-        return None
+        outcome: Outcome[AcceptedReward | None] = Outcome()
+        outcome.settle(None, None)
+        return outcome
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         """The reward that came with that Idempotency-Key, named by scope and key; nothing is logged.

@@ -82,9 +82,7 @@ class SharedRewards:
         self.lane.add(reward, partial(self._conclude, reward, outcome))
         return outcome
 
-    def _conclude(
-        self, reward: Reward, outcome: Outcome[AcceptedReward], row: Any, error: BaseException | None
-    ) -> None:
+    def _conclude(self, reward: Reward, outcome: Outcome[Any], row: Any, error: BaseException | None) -> None:
         """Settle at once what was logged; everything else has to be looked up in the ledger."""
         if row is not None and self._is_known(row):
             try:
@@ -98,24 +96,46 @@ class SharedRewards:
             submitted.settle(row, error)
             settle_with(self._wait(reward, submitted), outcome)
 
-    async def reward_unread(self, reward: UnreadReward) -> AcceptedReward | None:
+    def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
         """Log a reward and teach it, once: the statement finds the decision, in the round trip that logs it."""
+        outcome: Outcome[AcceptedReward | None] = Outcome()
         ledger, decided = self._ledger, parse_event_id(reward.decision_id)
-        if ledger.options.has_one_model or decided is None:
-            return None  # whose model it teaches, or where its number has to be, is only known once the decision is
         reward.seq = ledger.next_seq(reward.ts)
-        if reward.seq <= decided:  # by the clock of whoever decided; no id moves our numbers before it is found
-            return None
-        try:
-            row = await self.lane.submit(reward)
-        except asyncpg.UniqueViolationError:  # its key was spent at the same moment
-            return None
+        # Whose model it teaches is only known once the decision is; and where its number has to be, of an id that is
+        # not ours, or has a later time than our clock: no id moves our numbers before it is found.
+        if ledger.options.has_one_model or decided is None or reward.seq <= decided:
+            outcome.settle(None, None)
+        else:
+            self.lane.add(reward, partial(self._conclude_unread, reward, outcome))
+        return outcome
+
+    def _conclude_unread(
+        self,
+        reward: UnreadReward,
+        outcome: Outcome[AcceptedReward | None],
+        row: Any,
+        error: BaseException | None,
+    ) -> None:
+        if isinstance(error, asyncpg.UniqueViolationError):  # its key was spent at the same moment
+            error = None
         if row is None:
-            return None
-        await ledger.prepare_events([row])
-        taught = Reward(
+            outcome.settle(None, error)
+        elif self._ledger.policies.has_all((row,)):
+            self._conclude(self._build_reward(reward, row), outcome, row, None)
+        else:
+            settle_with(self._accept(reward, row), outcome)
+
+    async def _accept(self, reward: UnreadReward, row: Any) -> AcceptedReward:
+        """Teach a reward that is logged, by a policy that this process does not know yet."""
+        await self._ledger.prepare_events([row])
+        taught = self._build_reward(reward, row)
+        self._fold(taught, row)
+        return AcceptedReward(taught, "new")
+
+    def _build_reward(self, reward: UnreadReward, row: Any) -> Reward:
+        return Reward(
             user_id=row["user_id"],
-            policy=ledger.registry.get_ref(row["policy"]),
+            policy=self._ledger.registry.get_ref(row["policy"]),
             tip_id=row["tip_id"],
             value=reward.value,
             client=reward.client,
@@ -127,8 +147,6 @@ class SharedRewards:
             reaction=reward.reaction,
             seq=reward.seq,
         )
-        self._fold(taught, row)
-        return AcceptedReward(taught, "new")
 
     def _submit(self, reward: Reward) -> "asyncio.Future[Any]":
         reward.seq = self._ledger.next_seq(reward.ts)

@@ -207,8 +207,8 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         return self._rewards.reward(reward)
 
-    async def reward_unread(self, reward: UnreadReward) -> AcceptedReward | None:
-        return await self._rewards.reward_unread(reward)
+    def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
+        return self._rewards.reward_unread(reward)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)
