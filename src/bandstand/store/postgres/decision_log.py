@@ -21,6 +21,7 @@ from bandstand.store.postgres.decision_rows import (
     to_reward,
 )
 from bandstand.store.postgres.decision_statements import (
+    ALIKE,
     FIND_LOGGED,
     FIND_USERS,
     LOG_DECISIONS,
@@ -121,7 +122,8 @@ class SharedDecisions:
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
-        pending, outcome = self._prepare(decision), Outcome[Decision]()
+        outcome: Outcome[Decision] = Outcome()  # the alias in brackets would take a microsecond to call
+        pending = self._prepare(decision)
         self.lane.add(pending, partial(self._conclude, decision, pending, outcome))
         return outcome
 
@@ -281,7 +283,7 @@ class SharedDecisions:
         )
         found: dict[int, Any] = {seq: {"is_logged": True} for seq in stood}
         if rows:
-            columns = to_columns(rows)
+            columns = to_columns(rows, ALIKE)
             if columns[2] == columns[-1]:  # all by their own
                 del columns[-1]
             else:

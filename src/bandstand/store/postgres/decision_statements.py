@@ -82,6 +82,9 @@ def _unnest(columns: tuple[tuple[str, str], ...], *, ordinality: bool = False) -
     return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS g({names}{', ord' if ordinality else ''})"
 
 
+_ALIKE = ("policy", "client", "epoch")
+ALIKE = tuple(number for number, (name, _) in enumerate(DECISION_COLUMNS) if name in _ALIKE)
+"""Places of columns that may be sent as their first value alone, if all are equal."""
 _STRIPE = len(DECISION_COLUMNS) + 1
 _UID = [name for name, _ in DECISION_COLUMNS].index("uid") + 1
 _EVER = "(VALUES (true), (false)) AS v(ever)"
@@ -111,6 +114,14 @@ _COUNT_LINEAGE = build_striped_upsert(
 _COUNTS = (_COUNT_DECISIONS, _COUNT_DRAWS, _COUNT_ENROLLED, _COUNT_LINEAGE)
 
 
+def _name_sent(columns: tuple[tuple[str, str], ...]) -> str:
+    """The columns that were sent; where one value was for all, it is in every row."""
+    return ", ".join(
+        f"coalesce(g.{name}, (${number}::{kind}[])[1]) AS {name}" if name in _ALIKE else f"g.{name}"
+        for number, (name, kind) in enumerate(columns, start=1)
+    )
+
+
 def _build_log_decisions(
     columns: tuple[tuple[str, str], ...], *, locked: str, person: str, tips: str, joined: str = "", also: str = ""
 ) -> str:
@@ -131,7 +142,8 @@ def _build_log_decisions(
     FROM users WHERE uid = ANY ({locked})
     ORDER BY uid FOR KEY SHARE),
 given AS MATERIALIZED (
-    SELECT g.*, h.now, h.oldest, {tips} AS has_tips FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
+    SELECT {_name_sent(columns)}, h.now, h.oldest, {tips} AS has_tips
+    FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
 ready AS MATERIALIZED (
     SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
         AND (made_at = now OR force AND made_at BETWEEN oldest AND now)),
