@@ -16,8 +16,8 @@ from bandstand.errors import (
 )
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import hash_body, hash_reward_request, is_about
-from bandstand.service.reward_batch import RewardRequest, find_rewarded
-from bandstand.store.outcomes import OutcomeCallback, make_callback, run
+from bandstand.service.reward_batch import RewardRequest, build_unread, find_rewarded
+from bandstand.store.outcomes import OutcomeCallback, make_callback, run, watch
 from bandstand.store.records import AcceptedReward, Reward
 
 
@@ -86,7 +86,7 @@ def begin_reward(
     decision = None if decision_id is None else deployment.store.get_cached_decision(decision_id)
     call = _RewardCall(request, value, client, named, decision, idempotency, deployment=deployment, done=done)
     if decision is None and decision_id is not None:
-        run(call.find_decision())
+        call.find_decision()
     else:
         deployment.rewarding.submit(call)
 
@@ -102,8 +102,21 @@ class _RewardCall(RewardRequest, eq=False, kw_only=True):
     deployment: ServiceContext
     done: OutcomeCallback[RewardResult]
 
-    async def find_decision(self) -> None:
-        """Read the decision that it names from the ledger, and have it taken then."""
+    def find_decision(self) -> None:
+        """Have it taken by the ledger, which finds the decision; else read the decision, and have it taken then."""
+        unread = build_unread(self.deployment, self)
+        if unread is None:
+            run(self._read_decision())
+        else:
+            watch(self.deployment.store.reward_unread(unread), self._conclude_unread)
+
+    def _conclude_unread(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
+        if accepted is None and error is None:
+            run(self._read_decision())
+        else:
+            self.conclude(accepted, error)
+
+    async def _read_decision(self) -> None:
         try:
             self.decision = await find_rewarded(self.deployment, self.request)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)

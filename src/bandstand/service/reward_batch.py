@@ -23,7 +23,7 @@ from bandstand.errors import FieldError, InvalidRequestError, UnknownDecisionErr
 from bandstand.service.request_identity import hash_reward_request
 from bandstand.store.outcomes import watch
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart
+from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart, UnreadReward
 from bandstand.store.tables.windows import LOGGING_ONLY
 
 _encode_json = msgspec.json.Encoder().encode
@@ -120,6 +120,31 @@ async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]
     if decision is None:
         raise _build_unknown_error()
     return decision
+
+
+def build_unread(deployment: RewardingContext, each: RewardRequest) -> UnreadReward | None:
+    """A reward of a decision that is not in memory, for the ledger to find it.
+
+    Returns:
+        ``None`` if more has to be known of the decision first: its reward is one of several, or teaches nothing, or the
+        request says by which policy it was made.
+    """
+    request, settings = each.request, deployment.reward_settings
+    takes_one = not settings.takes_parts and request.get("metrics") is None
+    if each.policy is not None or not takes_one or deployment.mode == "logging":
+        return None
+    ts = deployment.clock()
+    return UnreadReward(
+        decision_id=request["decision_id"],
+        value=each.value,
+        client=each.client,
+        ts=ts,
+        body_hash=hash_reward_request(deployment.catalogue, request),
+        user_id=request.get("user_id"),
+        tip_id=request.get("tip_id"),
+        idempotency=each.idempotency,
+        reaction=_read_reaction(request, ts, settings),
+    )
 
 
 def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest]) -> list[Reward | Exception]:

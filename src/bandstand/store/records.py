@@ -140,6 +140,26 @@ class Reward(Struct, eq=False, gc=False):
     reaction: SentReaction | None = None
 
 
+class UnreadReward(Struct, eq=False, gc=False):
+    """A reward of a decision that this process has not read: the ledger says whose it is, and by which policy.
+
+    Attributes:
+        user_id: whose the request says that it is; ``None`` if it says nothing.
+        tip_id: the same of what was picked.
+    """
+
+    decision_id: str
+    value: float
+    client: str
+    ts: float
+    body_hash: bytes
+    user_id: str | None = None
+    tip_id: str | None = None
+    idempotency: tuple[str, str] | None = None
+    reaction: SentReaction | None = None
+    seq: int = 0
+
+
 class Decision(Struct, eq=False, gc=False):
     """One pick as the ledger keeps it, and what a reward needs of it while it is in memory.
 

@@ -17,7 +17,7 @@ from bandstand.store.postgres.connections import ConnectionPool
 from bandstand.store.postgres.ledger import SharedStoreOptions
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
-from bandstand.store.records import AcceptedReward, Decision, Reward, StoreStatus
+from bandstand.store.records import AcceptedReward, Decision, Reward, StoreStatus, UnreadReward
 from bandstand.testing.postgres_server import QUICK_SETTINGS, PostgresServer, find_programs, run_server
 from tests.store.given import CATALOGUE, Clock, MakeStore, Subject
 from tests.store.postgres.shared_checks import SharedSubjects
@@ -189,7 +189,11 @@ class AlternatingStore:
 
     async def _reward(self, reward: Reward) -> AcceptedReward:
         store = self._take_turn()
-        if reward.decision_id is not None:  # as the service does
+        if reward.decision_id is not None and store.get_cached_decision(reward.decision_id) is None:
+            decision = await self._stores[1 - self._turn].find_receipt(reward.decision_id)
+            is_its = decision is not None and decision.policy == reward.policy
+            if is_its and (accepted := await _reward_unread(store, reward)) is not None:
+                return accepted
             await store.find_decision(reward.decision_id)
         return await store.reward(reward)
 
@@ -207,6 +211,26 @@ class AlternatingStore:
     async def _settle_shadows(self) -> None:
         for store in self._stores:
             await store._deployment.close()  # noqa: SLF001 (nobody else waits for what a process has yet to log)
+
+
+async def _reward_unread(store: SharedStore, reward: Reward) -> AcceptedReward | None:
+    """Log a reward as the service does, whose process has not read the decision."""
+    plain = reward.source == "client" and reward.weight == 1.0 and reward.applied
+    if reward.settings is not None or reward.part is not None or not plain:
+        return None
+    return await store.reward_unread(
+        UnreadReward(
+            decision_id=reward.decision_id or "",
+            value=reward.value,
+            client=reward.client,
+            ts=reward.ts,
+            body_hash=reward.body_hash,
+            user_id=reward.user_id,
+            tip_id=reward.tip_id,
+            idempotency=reward.idempotency,
+            reaction=reward.reaction,
+        )
+    )
 
 
 def make_alternating(url: str) -> MakeStore:

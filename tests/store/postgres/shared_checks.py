@@ -24,7 +24,7 @@ from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.postgres.upkeep import NoLeaderError
 from bandstand.store.protocol import MovedError
-from bandstand.store.records import Decision, RewardPart, RewardWindow
+from bandstand.store.records import AcceptedReward, Decision, RewardPart, RewardWindow, UnreadReward
 from bandstand.store.tables.arms import ArmHistory
 from bandstand.store.tables.gains import GainSums
 from bandstand.store.tables.judgements import Conclusion
@@ -334,6 +334,54 @@ async def the_same_reward_key_or_id_through_both_at_once_counts_once(subjects: S
         counts = [(await subject.state(user_id)).reward_count for user_id in ("anna", "berta")]
         assert counts == [1, 1]
         assert (await subject.state("carla")).pulls == 1
+
+
+async def a_reward_whose_decision_was_not_read_is_taken_once_and_only_as_the_decision_says(
+    subjects: SharedSubjects,
+) -> None:
+    one, other = subjects.first, subjects.second
+    decision, mine = await one.decide("anna"), await one.decide("ben", own_id="mine")
+    await other.store.load_profile("anna")
+
+    def build(decided: Decision = decision, **values: Any) -> UnreadReward:
+        return UnreadReward(decided.decision_id, 0.5, "tests", other.clock(), b"body", **values)
+
+    async def take(reward: UnreadReward) -> AcceptedReward | None:
+        return await other.store.reward_unread(reward)
+
+    other.clock.now += 1.0
+    for refused in (
+        build(user_id="ben"),
+        build(tip_id="another"),
+        build(mine),
+        UnreadReward(one.build_decision("anna").decision_id, 0.5, "tests", other.clock(), b"body"),
+        UnreadReward("later", 0.5, "tests", other.clock(), b"body"),
+    ):
+        assert await take(refused) is None
+    assert await subjects.count("rewards") == 0
+    key = ("tests", "key")
+    both = [build(idempotency=key), build(user_id="anna", tip_id=decision.tip_id)]
+    first, second = await asyncio.gather(*map(take, both))
+    assert (first is None) != (second is None), "the decision is rewarded once"
+    accepted = first or second
+    assert accepted is not None
+    assert accepted.match == "new"
+    taught = accepted.reward
+    assert (taught.user_id, taught.tip_id, taught.policy) == ("anna", decision.tip_id, decision.policy)
+    assert taught.applied
+    profile = other.store.get_cached_profile("anna")
+    assert profile is not None
+    assert profile.policies["linucb-v2", "tips-v2"].reward_count == 1, "who took it has folded it"
+    again = await one.decide("anna")
+    assert (await one.reward(again, key=key)).match == ("new" if first is None else "key")
+    windowed = await one.decide("anna", window=RewardWindow(held=True))
+    assert await take(build(windowed)) is None, "its reward is one of several"
+    ahead = one.store.next_seq(other.clock() + 3600.0)
+    late = one.build_decision("anna")
+    assert late.seq > ahead
+    assert await take(build(late)) is None, "nobody's word moves the numbers"
+    assert other.store.next_seq(other.clock()) < ahead
+    assert_same(await one.store.load_profile("anna"), await other.store.load_profile("anna"))
 
 
 async def a_key_that_is_spent_while_it_is_looked_for_contradicts_nothing(subjects: SharedSubjects) -> None:

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 
 from bandstand.errors import ConfigurationError, OverloadedError, StorageUnavailableError
+from bandstand.store.outcomes import OutcomeCallback
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, ROW_ERRORS, describe, to_storage_error
 from bandstand.store.postgres.figures import PoolFigures
@@ -269,7 +271,7 @@ class GroupLane:
         self._max_pending = max_pending
         self._observe = observe
         self._on_error = on_error
-        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = 0  # of these, those that look again before they end
         self._closed = False
@@ -285,18 +287,26 @@ class GroupLane:
         Raises:
             OverloadedError, StorageUnavailableError: nothing was submitted.
         """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.add(event, partial(_settle_future, future))
+        return future
+
+    def add(self, event: Any, callback: OutcomeCallback[Any]) -> None:
+        """Send an event together with its neighbours; the callback gets its result, without a turn of the loop.
+
+        Raises:
+            OverloadedError, StorageUnavailableError: nothing was submitted.
+        """
         if self._closed:
             raise StorageUnavailableError("the service is shutting down")
         if len(self._waiting) >= self._max_pending:
             raise OverloadedError(f"{self._max_pending} events are waiting for the ledger; try again shortly")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((event, future))
+        self._waiting.append((event, callback))
         if self._running < self._workers:
             self._running += 1
             task = asyncio.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return future
 
     def open(self) -> None:
         """Take events, also after it was closed."""
@@ -323,20 +333,20 @@ class GroupLane:
         finally:
             self._running -= 1  # in the same turn as the last look: nobody comes between
 
-    def _take_group(self) -> list[tuple[Any, "asyncio.Future[Any]"]]:
+    def _take_group(self) -> "list[_Waiting]":
         """The next events, but for those that wait for a group under way: whoever runs that looks again after it."""
         waiting = self._waiting
         if self._get_key is None or not self._locked:
             return [waiting.popleft() for _ in range(min(len(waiting), _MAX_GROUP))]
-        group: list[tuple[Any, asyncio.Future[Any]]] = []
-        others: list[tuple[Any, asyncio.Future[Any]]] = []
+        group: list[_Waiting] = []
+        others: list[_Waiting] = []
         while waiting and len(group) < _MAX_GROUP:
             each = waiting.popleft()
             (others if self._get_key(each[0]) in self._locked else group).append(each)
         waiting.extendleft(reversed(others))
         return group
 
-    async def _settle(self, group: list[tuple[Any, "asyncio.Future[Any]"]]) -> None:
+    async def _settle(self, group: "list[_Waiting]") -> None:
         events, started = [event for event, _ in group], time.perf_counter()
 
         async def send(channel: Channel, tries: int) -> list[Any]:
@@ -355,13 +365,32 @@ class GroupLane:
             _fail(group, to_storage_error(error))
         else:
             self._observe(len(group), time.perf_counter() - started)
-            for (_, future), result in zip(group, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for (_, callback), result in zip(group, results, strict=True):
+                _call(callback, result, None)
 
 
-def _fail(group: list[tuple[Any, "asyncio.Future[Any]"]], error: BaseException) -> None:
-    for _, future in group:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # whoever asked may have gone
+_Waiting = tuple[Any, OutcomeCallback[Any]]
+"""An event that waits, and who is called with its result."""
+
+
+def _fail(group: list[_Waiting], error: BaseException) -> None:
+    for _, callback in group:
+        _call(callback, None, error)
+
+
+def _call(callback: OutcomeCallback[Any], result: Any, error: BaseException | None) -> None:
+    try:
+        callback(result, error)
+    except Exception as failure:  # noqa: BLE001 (the others must hear of it all the same)
+        context = {"message": "what came of an event could not be told", "exception": failure}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _settle_future(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+        future.exception()  # whoever asked may have gone

@@ -1,6 +1,5 @@
 """Decisions: compared and inserted in groups, and found again by any process."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from bandstand.bandit.aggregation import PartSums
 from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
+from bandstand.store.postgres.columns import to_columns
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_rows import (
     DECISION,
@@ -21,6 +21,7 @@ from bandstand.store.postgres.decision_rows import (
     to_reward,
 )
 from bandstand.store.postgres.decision_statements import (
+    ALIKE,
     FIND_LOGGED,
     FIND_USERS,
     LOG_DECISIONS,
@@ -121,16 +122,21 @@ class SharedDecisions:
 
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision if the state that it was made from still stands: submitted now, known once it is awaited."""
-        pending, outcome = self._prepare(decision), Outcome[Decision]()
-        self.lane.submit(pending).add_done_callback(partial(self._conclude, decision, pending, outcome))
+        outcome: Outcome[Decision] = Outcome()  # the alias in brackets would take a microsecond to call
+        pending = self._prepare(decision)
+        self.lane.add(pending, partial(self._conclude, decision, pending, outcome))
         return outcome
 
     def _conclude(
-        self, decision: Decision, pending: _PendingDecision, outcome: Outcome[Decision], future: "asyncio.Future[Any]"
+        self,
+        decision: Decision,
+        pending: _PendingDecision,
+        outcome: Outcome[Decision],
+        found: Any,
+        error: BaseException | None,
     ) -> None:
         """Settle at once what was logged; everything else has to be looked up in the ledger."""
-        found, error = None, future.exception()
-        if error is None and (found := future.result()) is not None and found["is_logged"]:
+        if found is not None and found["is_logged"]:
             self._note_logged(decision, pending.user)
             outcome.settle(decision, None)
         elif error is not None:
@@ -234,7 +240,7 @@ class SharedDecisions:
             None if decision.own_id else get_nonce(decision.decision_id),
             user.uid,
             user.profile.seq,
-            decision.known is not None and user.profile.seq >= decision.known,
+            (decision.known is not None and user.profile.seq >= decision.known) or None,
             decision.decision_id if decision.own_id else None,
             self._ledger.registry.get_id(decision.policy),
             decision.client,
@@ -249,8 +255,7 @@ class SharedDecisions:
             pack_body(decision.body),
             b"" if numbers is None else numbers.tobytes(),
             cut_request(decision.body, decision.pick, decision.request),
-            decision.experiment,
-            decision.policy.name,
+            *((decision.experiment, decision.policy.name) if decision.experiment else (None, None)),
             part,
             picked,
             likeliest,
@@ -278,7 +283,7 @@ class SharedDecisions:
         )
         found: dict[int, Any] = {seq: {"is_logged": True} for seq in stood}
         if rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
+            columns = to_columns(rows, ALIKE)
             if columns[2] == columns[-1]:  # all by their own
                 del columns[-1]
             else:

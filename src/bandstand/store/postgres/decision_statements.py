@@ -70,7 +70,10 @@ REWARD_COLUMNS = (
     ("mapping_version", "integer"),
     ("mapping_hash", "text"),
 )
-"""What a reward is sent as, and then the stripe; ``withheld`` says why it teaches nothing, if it is not to."""
+"""What a reward is sent as, and then the stripe; ``withheld`` says why it teaches nothing, if it is not to.
+
+User, policy and tip are those that its decision has to have, where whoever sends it knows of them.
+"""
 
 
 def _unnest(columns: tuple[tuple[str, str], ...], *, ordinality: bool = False) -> str:
@@ -79,6 +82,9 @@ def _unnest(columns: tuple[tuple[str, str], ...], *, ordinality: bool = False) -
     return f"unnest({arrays}) {'WITH ORDINALITY ' if ordinality else ''}AS g({names}{', ord' if ordinality else ''})"
 
 
+_ALIKE = ("policy", "client", "epoch")
+ALIKE = tuple(number for number, (name, _) in enumerate(DECISION_COLUMNS) if name in _ALIKE)
+"""Places of columns that may be sent as their first value alone, if all are equal."""
 _STRIPE = len(DECISION_COLUMNS) + 1
 _UID = [name for name, _ in DECISION_COLUMNS].index("uid") + 1
 _EVER = "(VALUES (true), (false)) AS v(ever)"
@@ -108,6 +114,14 @@ _COUNT_LINEAGE = build_striped_upsert(
 _COUNTS = (_COUNT_DECISIONS, _COUNT_DRAWS, _COUNT_ENROLLED, _COUNT_LINEAGE)
 
 
+def _name_sent(columns: tuple[tuple[str, str], ...]) -> str:
+    """The columns that were sent; where one value was for all, it is in every row."""
+    return ", ".join(
+        f"coalesce(g.{name}, (${number}::{kind}[])[1]) AS {name}" if name in _ALIKE else f"g.{name}"
+        for number, (name, kind) in enumerate(columns, start=1)
+    )
+
+
 def _build_log_decisions(
     columns: tuple[tuple[str, str], ...], *, locked: str, person: str, tips: str, joined: str = "", also: str = ""
 ) -> str:
@@ -128,7 +142,8 @@ def _build_log_decisions(
     FROM users WHERE uid = ANY ({locked})
     ORDER BY uid FOR KEY SHARE),
 given AS MATERIALIZED (
-    SELECT g.*, h.now, h.oldest, {tips} AS has_tips FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
+    SELECT {_name_sent(columns)}, h.now, h.oldest, {tips} AS has_tips
+    FROM {_unnest(columns)} JOIN held AS h USING (uid){joined}),
 ready AS MATERIALIZED (
     SELECT * FROM given WHERE given.epoch = (SELECT p.epoch FROM deployment AS p)
         AND (made_at = now OR force AND made_at BETWEEN oldest AND now)),
@@ -221,6 +236,8 @@ def build_prompt_counts(source: str, stripe: int) -> str:
 
 
 _REWARD_STRIPE = len(REWARD_COLUMNS) + 1
+_OF_DECISION = ("user_id", "policy", "tip_id")
+_SENT = ", ".join(f"g.{name}" for name, _ in REWARD_COLUMNS if name not in _OF_DECISION)
 
 
 def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", is_alive: str = "") -> str:
@@ -233,23 +250,24 @@ def _build_log_rewards(*, subject: str = "", named: str = "", alive: str = "", i
         is_alive: the join with those who are still there.
     """
     return f"""WITH given AS MATERIALIZED (
-    SELECT g.*, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked, d.ts AS decided,
-        NULL::bigint AS linked_seq{subject}
+    SELECT g.ord, {_SENT}, o.user_id, d.policy, d.tip_id, d.seq AS decision_seq, d.uid, d.version AS made_at, d.picked,
+        d.ts AS decided, NULL::bigint AS linked_seq{subject}
     FROM {_unnest(REWARD_COLUMNS, ordinality=True)} LEFT JOIN decision_ids AS i ON i.decision_id = g.decision_id
-    JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce){named}
-    WHERE d.policy = g.policy AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
+    JOIN decisions AS d ON d.seq = coalesce(i.seq, g.parsed) AND (i.seq IS NOT NULL OR d.nonce = g.nonce)
+    JOIN users AS o ON o.uid = d.uid{named}
+    WHERE d.policy = coalesce(g.policy, d.policy) AND o.user_id = coalesce(g.user_id, o.user_id)
+        AND d.tip_id = coalesce(g.tip_id, d.tip_id) AND NOT EXISTS (SELECT 1 FROM windows AS w WHERE w.decision = d.seq)
         AND NOT EXISTS (SELECT 1 FROM idempotency AS k WHERE k.scope = g.scope AND k.key = g.key)),{alive}
 locked AS (
     UPDATE users AS u SET version = u.version + m.most
-    FROM (SELECT g.uid, g.user_id, count(*) AS most FROM given AS g {is_alive}
+    FROM (SELECT g.uid, count(*) AS most FROM given AS g {is_alive}
         WHERE NOT EXISTS (SELECT 1 FROM claims AS c WHERE c.uid = g.uid AND c.decision_seq = g.decision_seq)
-        GROUP BY g.uid, g.user_id ORDER BY g.uid) AS m
-    WHERE u.uid = m.uid AND u.user_id = m.user_id
-    RETURNING u.uid, u.user_id, u.version - m.most AS version, u.reset_version, u.is_shadowed),
+        GROUP BY g.uid ORDER BY g.uid) AS m
+    WHERE u.uid = m.uid
+    RETURNING u.uid, u.version - m.most AS version, u.reset_version, u.is_shadowed),
 claimed AS (
     INSERT INTO claims (uid, decision_seq, holder)
-    SELECT g.uid, g.decision_seq, g.seq FROM given AS g JOIN locked AS l ON l.uid = g.uid AND l.user_id = g.user_id
-        {is_alive}
+    SELECT g.uid, g.decision_seq, g.seq FROM given AS g JOIN locked AS l ON l.uid = g.uid {is_alive}
     ORDER BY g.ord ON CONFLICT DO NOTHING RETURNING holder),
 numbered AS MATERIALIZED (
     SELECT g.*, l.version + row_number() OVER (PARTITION BY g.uid ORDER BY g.ord) AS n,
@@ -271,7 +289,8 @@ spent AS (
 rolled AS ({build_reward_counts("numbered", _REWARD_STRIPE)}),
 arrived AS ({build_arrival_counts("numbered", _REWARD_STRIPE)}),
 credited AS ({build_prompt_counts("numbered", _REWARD_STRIPE)})
-SELECT g.seq, g.uid, g.n, g.decision_seq, g.applied, g.reason, g.picked, g.is_shadowed, a.shadow_set
+SELECT g.seq, g.uid, g.n, g.user_id, g.policy, g.tip_id, g.decision_seq, g.applied, g.reason, g.picked, g.is_shadowed,
+    a.shadow_set
 FROM numbered AS g JOIN added AS a USING (seq) ORDER BY g.n"""  # noqa: S608 (constants)
 
 
@@ -290,8 +309,9 @@ alive AS MATERIALIZED (
 People are locked before models, as an erasure does it.
 """
 
-FIND_REWARDED = """SELECT seq, uid, n, decision_seq, applied, reason, picked, shadow_set FROM rewards
-    WHERE seq = ANY ($1::bigint[]) ORDER BY n"""
+FIND_REWARDED = """SELECT r.seq, r.uid, r.n, u.user_id, r.policy, r.tip_id, r.decision_seq, r.applied, r.reason,
+        r.picked, r.shadow_set
+    FROM rewards AS r JOIN users AS u ON u.uid = r.uid WHERE r.seq = ANY ($1::bigint[]) ORDER BY r.n"""
 LOCK_DECIDERS = """SELECT uid FROM users WHERE uid IN (SELECT uid FROM decisions WHERE seq = ANY ($1::bigint[]))
     ORDER BY uid FOR NO KEY UPDATE"""
 SETTLE_SHADOWS = f"""WITH touched AS MATERIALIZED (

@@ -1,15 +1,22 @@
 """The fold of a user's events, in the order of their numbers, into an earlier profile of the user."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic_core import from_json
+
+from bandstand.bandit.features import read_features
 from bandstand.bandit.memory import TaughtReward
 from bandstand.bandit.profile import Profile, StateKey
-from bandstand.store.records import Updates
+from bandstand.errors import InvalidRequestError
+from bandstand.store.records import Array, Updates
+from bandstand.store.sqlite.packing import unpack_body
 from bandstand.store.tables.policies import PolicyRegistry
-from bandstand.store.tables.updates import build_updates, list_learners
+from bandstand.store.tables.updates import build_shadow_updates, build_updates, list_learners
 
+_AT_ONCE = 256
+"""Rewards that are encoded together."""
 _PICK = 0
 """A reward's request holds its pick alone."""
 EVENT_COLUMNS = "n, kind, policy, ts, value, weight, features, picked, shadow_set, held, document"
@@ -17,7 +24,7 @@ Event = Any
 """A row of ``events_of``."""
 
 
-def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Event]) -> bool:
+def fold_events(registry: PolicyRegistry, profile: Profile, events: Sequence[Event]) -> bool:
     """Fold the events after those that the profile holds; it is moved in place.
 
     A reward that one of them takes back is skipped; what the profile held before is subtracted.
@@ -26,13 +33,21 @@ def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Eve
         Whether the sums are exact; others are better folded again from the beginning.
     """
     start, exact = profile.seq, True
+    for first in range(0, len(events), _AT_ONCE):
+        newer = [event for event in events[first : first + _AT_ONCE] if event["n"] > start]
+        exact = _fold_newer(registry, profile, newer, start, exact=exact)
+    return exact
+
+
+def _fold_newer(
+    registry: PolicyRegistry, profile: Profile, events: Sequence[Event], start: int, *, exact: bool
+) -> bool:
+    encoded = _encode_rewards(registry, events)
     for event in events:
         n = event["n"]
-        if n <= start:
-            continue
         match event["kind"]:
             case "reward":
-                _apply_reward(registry, profile, event)
+                _apply_reward(registry, profile, event, encoded.get(n))
             case "reward revoked":
                 _skip_reward(registry, profile, event)
             case "revocation" if event["held"] <= start:
@@ -46,10 +61,39 @@ def fold_events(registry: PolicyRegistry, profile: Profile, events: Iterable[Eve
     return exact
 
 
-def _apply_reward(registry: PolicyRegistry, profile: Profile, event: Event) -> None:
-    for learner, x in _read_updates(registry, event):
+def _encode_rewards(registry: PolicyRegistry, events: Sequence[Event]) -> dict[int, Array]:
+    """The features x, shape (d,), of rewards by their numbers: those of one policy are encoded together.
+
+    What is missing is to be encoded by itself: what is alone, what came with its own features, and what cannot be.
+    """
+    by_policy: dict[int, list[Event]] = {}
+    for event in events:
+        if event["kind"] == "reward" and event["features"] is None:
+            by_policy.setdefault(event["policy"], []).append(event)
+    found: dict[int, Array] = {}
+    for policy, rewards in by_policy.items():
+        if len(rewards) == 1:
+            continue
+        requests = [from_json(unpack_body(event["picked"])) for event in rewards]
+        contexts = [request.get("context", {}) for request in requests]
+        values = [read_features(request["candidates"][_PICK]) for request in requests]
+        try:
+            x = registry.encode_requests(registry.get_ref(policy), contexts, values)
+        except InvalidRequestError:  # one of them is too large
+            continue
+        found.update((event["n"], row) for event, (row,) in zip(rewards, x, strict=True))
+    return found
+
+
+def _apply_reward(registry: PolicyRegistry, profile: Profile, event: Event, x: Array | None) -> None:
+    if x is None:
+        updates = _read_updates(registry, event)
+    else:
+        ref, raw = registry.get_ref(event["policy"]), (event["features"], event["picked"], _PICK)
+        updates = ((ref, x), *build_shadow_updates(registry, ref, event["shadow_set"], *raw))
+    for learner, row in updates:
         memory = registry.get_memory(learner.name)
-        profile.apply_reward(event["n"], learner.key, event["ts"], x, event["value"], event["weight"], *memory)
+        profile.apply_reward(event["n"], learner.key, event["ts"], row, event["value"], event["weight"], *memory)
 
 
 def _skip_reward(registry: PolicyRegistry, profile: Profile, event: Event) -> None:

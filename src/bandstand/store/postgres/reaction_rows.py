@@ -3,14 +3,14 @@
 from typing import Any
 
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.records import Reward
+from bandstand.store.records import Reward, UnreadReward
 
 _ADD_REACTION = """INSERT INTO reactions (seq, uid, action, dwell_ms, ts, name, version, hash)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 _NO_REACTION = (None,) * 6
 
 
-def to_reaction_columns(reward: Reward) -> tuple[Any, ...]:
+def to_reaction_columns(reward: Reward | UnreadReward) -> tuple[Any, ...]:
     """What a reward came as, from the action to the table's hash; all of it ``None`` if a number was sent."""
     sent = reward.reaction
     if sent is None:

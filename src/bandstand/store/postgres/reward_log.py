@@ -15,6 +15,7 @@ from bandstand.errors import (
 )
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
+from bandstand.store.postgres.columns import to_columns
 from bandstand.store.postgres.connections import Channel, GroupLane
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_rows import REWARD_FIELDS, to_reward
@@ -40,7 +41,7 @@ from bandstand.store.postgres.reward_statements import (
     SPEND_KEY,
 )
 from bandstand.store.protocol import require_made_by
-from bandstand.store.records import AcceptedReward, Reward
+from bandstand.store.records import AcceptedReward, Reward, UnreadReward
 from bandstand.store.tables.event_rows import LEGACY_LINK_SECONDS
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.updates import build_updates
@@ -77,21 +78,75 @@ class SharedRewards:
         if reward.decision_id is None:
             return self._wait(reward, None)
         outcome: Outcome[AcceptedReward] = Outcome()
-        self._submit(reward).add_done_callback(partial(self._conclude, reward, outcome))
+        reward.seq = self._ledger.next_seq(reward.ts)
+        self.lane.add(reward, partial(self._conclude, reward, outcome))
         return outcome
 
-    def _conclude(self, reward: Reward, outcome: Outcome[AcceptedReward], future: "asyncio.Future[Any]") -> None:
+    def _conclude(self, reward: Reward, outcome: Outcome[Any], row: Any, error: BaseException | None) -> None:
         """Settle at once what was logged; everything else has to be looked up in the ledger."""
-        row = None if future.exception() is not None else future.result()
         if row is not None and self._is_known(row):
             try:
                 self._fold(reward, row)
-            except Exception as error:  # noqa: BLE001 (whoever waits must hear of it)
-                outcome.settle(None, error)
+            except Exception as failure:  # noqa: BLE001 (whoever waits must hear of it)
+                outcome.settle(None, failure)
             else:
                 outcome.settle(AcceptedReward(reward, "new"), None)
         else:
-            settle_with(self._wait(reward, future), outcome)
+            submitted: Outcome[Any] = Outcome()
+            submitted.settle(row, error)
+            settle_with(self._wait(reward, submitted), outcome)
+
+    def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
+        """Log a reward and teach it, once: the statement finds the decision, in the round trip that logs it."""
+        outcome: Outcome[AcceptedReward | None] = Outcome()
+        ledger, decided = self._ledger, parse_event_id(reward.decision_id)
+        reward.seq = ledger.next_seq(reward.ts)
+        # Whose model it teaches is only known once the decision is; and where its number has to be, of an id that is
+        # not ours, or has a later time than our clock: no id moves our numbers before it is found.
+        if ledger.options.has_one_model or decided is None or reward.seq <= decided:
+            outcome.settle(None, None)
+        else:
+            self.lane.add(reward, partial(self._conclude_unread, reward, outcome))
+        return outcome
+
+    def _conclude_unread(
+        self,
+        reward: UnreadReward,
+        outcome: Outcome[AcceptedReward | None],
+        row: Any,
+        error: BaseException | None,
+    ) -> None:
+        if isinstance(error, asyncpg.UniqueViolationError):  # its key was spent at the same moment
+            error = None
+        if row is None:
+            outcome.settle(None, error)
+        elif self._ledger.policies.has_all((row,)):
+            self._conclude(self._build_reward(reward, row), outcome, row, None)
+        else:
+            settle_with(self._accept(reward, row), outcome)
+
+    async def _accept(self, reward: UnreadReward, row: Any) -> AcceptedReward:
+        """Teach a reward that is logged, by a policy that this process does not know yet."""
+        await self._ledger.prepare_events([row])
+        taught = self._build_reward(reward, row)
+        self._fold(taught, row)
+        return AcceptedReward(taught, "new")
+
+    def _build_reward(self, reward: UnreadReward, row: Any) -> Reward:
+        return Reward(
+            user_id=row["user_id"],
+            policy=self._ledger.registry.get_ref(row["policy"]),
+            tip_id=row["tip_id"],
+            value=reward.value,
+            client=reward.client,
+            ts=reward.ts,
+            body_hash=reward.body_hash,
+            x=None,
+            decision_id=reward.decision_id,
+            idempotency=reward.idempotency,
+            reaction=reward.reaction,
+            seq=reward.seq,
+        )
 
     def _submit(self, reward: Reward) -> "asyncio.Future[Any]":
         reward.seq = self._ledger.next_seq(reward.ts)
@@ -154,7 +209,7 @@ class SharedRewards:
         found = {row["seq"]: row for row in stood}
         rows = [self._build_row(reward) for reward in events if reward.seq not in found]
         if rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
+            columns = to_columns(rows)
             statement = LOG_SUBJECTS_REWARDS if ledger.options.has_one_model else LOG_REWARDS
             if ledger.policies.has_shadows:
                 async with session.transaction():
@@ -171,7 +226,12 @@ class SharedRewards:
             found |= {row["seq"]: row for row in logged}
         return [found.get(reward.seq) for reward in events]
 
-    def _build_row(self, reward: Reward) -> tuple[Any, ...]:
+    def _build_row(self, reward: Reward | UnreadReward) -> tuple[Any, ...]:
+        if isinstance(reward, Reward):
+            policy = self._ledger.registry.get_id(reward.policy)
+            weight, source, withheld = reward.weight, reward.source, None if reward.applied else reward.reason
+        else:
+            policy, weight, source, withheld = None, 1.0, "client", None
         decision_id = reward.decision_id or ""
         seq = parse_event_id(decision_id)
         return (
@@ -180,15 +240,15 @@ class SharedRewards:
             seq,
             None if seq is None else get_nonce(decision_id),
             reward.user_id,
-            self._ledger.registry.get_id(reward.policy),
+            policy,
             reward.tip_id,
             reward.value,
-            reward.weight,
-            reward.source,
+            weight,
+            source,
             reward.body_hash,
             reward.client,
             reward.ts,
-            None if reward.applied else reward.reason,
+            withheld,
             *(reward.idempotency or (None, None)),
             *to_reaction_columns(reward),
         )

@@ -35,6 +35,7 @@ from bandstand.store.records import (
     PolicyTotals,
     Reward,
     StoreStatus,
+    UnreadReward,
     UserPage,
 )
 from bandstand.store.tables.arms import ArmHistory
@@ -205,6 +206,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
         return self._rewards.reward(reward)
+
+    def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
+        return self._rewards.reward_unread(reward)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -188,6 +188,15 @@ class PolicyRegistry:
         """The features x, shape (d,), of one candidate under the policy's schema."""
         x: Array = self._schemas[ref.schema].encode(context, [features])[0]
         return x
+
+    def encode_requests(
+        self,
+        ref: PolicyRef,
+        contexts: Sequence[Mapping[str, object]],
+        candidates: Sequence[Mapping[str, object]],
+    ) -> Array:
+        """The features x, shape (n, 1, d), of n requests of one candidate each."""
+        return self._schemas[ref.schema].encode_requests(contexts, candidates)
 
     def _has_updates(self, connection: sqlite3.Connection, schema: str) -> bool:
         in_shadow = any(ref.schema == schema for _, policies in self._shadows for ref in policies)
