@@ -2,7 +2,7 @@
 
     python -m venv rivals && rivals/bin/pip install -r benchmarks/rivals/requirements.txt
     python benchmarks/units.py --rivals-python rivals/bin/python [--sets digits iris] [--shuffles 24] [--rows 500]
-        [--jobs 1] [--results FILE]
+        [--jobs 1] [--results FILE] [--alphas 0.5]
 
 Six sets, all in one run: four of scikit-learn's, its diabetes in thirds of the target, and one generated. Six ways to
 write them down: features scaled to [0, 1], standardised or raw, and rewards of 0/1, -1/0, 0/100 and 0/0.01. Ours is
@@ -16,6 +16,7 @@ best one on the very shuffles that it is compared on. Every ± is a standard err
 by shuffle.
 
 With `--results`, what was played is appended to a file as it comes, and not played again: more shuffles may be added.
+`--alphas` lets ours play with other widths, too (features in [0, 1], rewards of 0/1).
 """
 
 import argparse
@@ -175,6 +176,21 @@ def play_shuffles(name: str, x: Features, labels: Labels, seeds: list[int], rows
     ]
 
 
+def play_widths(name: str, x: Features, labels: Labels, seeds: list[int], rows: int, alpha: float) -> list[Played]:
+    """Let ours play some shuffles of one set with another width."""
+    policy, scaled, played = build_policy(x.shape[1], int(labels.max()) + 1, alpha=alpha), scale_features(x, "unit"), []
+    for seed in seeds:
+        order = np.random.default_rng(seed).permutation(len(x))[:rows]
+        share = play(policy, scaled[order], labels[order], (0.0, 1.0), seed)
+        played.append(Played(name, rows, seed, title_width(alpha), [share]))
+    return played
+
+
+def title_width(alpha: float) -> str:
+    """Return what ours is called with another width."""
+    return f"{OURS}, alpha {alpha:g}"
+
+
 def cross_tune(played: Features) -> Features:
     """Return what points that are best on other shuffles earn on each, (shuffles,), from (points, shuffles)."""
     shuffles = played.shape[1]
@@ -208,9 +224,10 @@ def format_difference(values: Features) -> str:
 def build_table(name: str, results: list[Played], shuffles: int, rows: int) -> str:
     """Return the table of one set, from what was played of it."""
     found = {(each.player, each.seed): each.shares for each in results if (each.set, each.rows) == (name, rows)}
-    players = list(dict.fromkeys(player for player, _ in found))
+    players = [player for player in dict.fromkeys(player for player, _ in found) if (player, shuffles - 1) in found]
     shares = {player: np.array([found[player, seed] for seed in range(shuffles)]).T for player in players}
     ours, grid = shares.pop(OURS), shares.pop(TUNED)
+    widths = {player: shares.pop(player) for player in players if player.startswith(f"{OURS}, ")}
     tuned, luckiest = cross_tune(grid), grid[grid.mean(axis=1).argmax()]
     lines = [[f"{shuffles} shuffles", *SCALINGS], ["---"] * (1 + len(SCALINGS))]
     lines += [["linucb, as it comes", *map(format_cell, ours)]]
@@ -221,6 +238,7 @@ def build_table(name: str, results: list[Played], shuffles: int, rows: int) -> s
     lines += [["luckiest point", format_cell(luckiest)]]
     lines += [["less the luckiest point", *map(format_difference, ours - luckiest)]]
     lines += [["95 % of resamples", *map(format_interval, ours - luckiest)]]
+    lines += [[f"{title} less as it comes", format_difference(theirs[0] - ours[0])] for title, theirs in widths.items()]
     return f"\n#### {name}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -235,27 +253,37 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500, help="of a set, at most")
     parser.add_argument("--jobs", type=int, default=1, help="batches of four shuffles that are played at a time")
     parser.add_argument("--results", type=Path, help="of shuffles that were played, and that are played now")
+    parser.add_argument("--alphas", nargs="+", type=float, default=[], help="other widths of ours")
     arguments = parser.parse_args()
     file: Path | None = arguments.results
     lines = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
     results = [Played(**json.loads(line)) for line in lines]
     sets = load_sets(arguments.rivals_python, arguments.sets)
-    known = {(each.set, each.rows, each.seed) for each in results}
+    known = {each[:4] for each in results}
+    rows, python = arguments.rows, arguments.rivals_python
+
+    def list_missing(name: str, player: str) -> list[list[int]]:
+        seeds = [seed for seed in range(arguments.shuffles) if (name, rows, seed, player) not in known]
+        return [seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH)]
+
     with ProcessPoolExecutor(arguments.jobs) as pool:
         tasks: dict[str, list[Future[list[Played]]]] = {}
         for name, (x, labels) in sets.items():
-            seeds = [seed for seed in range(arguments.shuffles) if (name, arguments.rows, seed) not in known]
             tasks[name] = [
-                pool.submit(play_shuffles, name, x, labels, batch, arguments.rows, arguments.rivals_python)
-                for batch in (seeds[first : first + BATCH] for first in range(0, len(seeds), BATCH))
+                pool.submit(play_shuffles, name, x, labels, batch, rows, python) for batch in list_missing(name, OURS)
             ]
+            for alpha in arguments.alphas:
+                tasks[name] += [
+                    pool.submit(play_widths, name, x, labels, batch, rows, alpha)
+                    for batch in list_missing(name, title_width(alpha))
+                ]
         for name, batches in tasks.items():
             for task in batches:
                 results += task.result()
                 if file is not None:
                     with file.open("a", encoding="utf-8") as out:
                         out.writelines(f"{json.dumps(each._asdict())}\n" for each in task.result())
-            print(build_table(name, results, arguments.shuffles, arguments.rows), flush=True)
+            print(build_table(name, results, arguments.shuffles, rows), flush=True)
 
 
 if __name__ == "__main__":
