@@ -1,9 +1,9 @@
 """What the shipped policies earn with what other users taught, and what that costs.
 
     python benchmarks/learning.py [personas] [few] [cost] [--seeds 24] [--prior auto] [--worlds shipped uniform]
-        [--floor 0.05] [--policies linucb-v2] [--unit 0.01]
+        [--floor 0.05] [--policies linucb-v2] [--unit 0.01] [--past 0 50]
 
-`personas`: 14 users make 120 decisions among 5 candidates each, after 50 or no past users of the same policy, in worlds
+`personas`: 14 users make 120 decisions among 5 candidates each, after no past users of the same policy or 50, in worlds
 of personas; every policy of ours logs with the same floor. All policies meet the same tasks, draws and reactions. Users
 take turns; the population prior is learned anew when serving would: as rewards grow, under `--prior population` after
 every 200. The gap closed is (policy - random)/(oracle - random) by the exact expected reward, over all decisions, a
@@ -39,6 +39,7 @@ Policies = Mapping[str, Policy]
 Rewards = NDArray[np.float64]  # (seeds, n): the mean over users of every decision's expected reward
 
 USERS, PAST, FLOOR = 14, 50, 0.05
+PASTS = {0: "no past users", PAST: f"{PAST} past users"}
 SHIPPED_WIDTH = 8  # features of the widest schema that ships
 WINDOWS = {"all": slice(None), "1-10": slice(0, 10), "41-60": slice(40, 60)}
 LEARNERS = ("linucb-v2", "thompson-v1", "squarecb-v1")
@@ -136,14 +137,14 @@ def gap(played: dict[str, Rewards], name: str, window: slice, above: str = "rand
 
 
 def persona_tables(
-    policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str], unit: float = 1.0
+    policies: Policies, learners: Sequence[str], seeds: int, names: Sequence[str], unit: float, pasts: Sequence[int]
 ) -> None:
     """Print a table for each world: every policy, and what the prior adds."""
     contestants: dict[str, Contestant] = {}
     for name in learners:
         contestants[f"`{name}`, no prior"] = Contestant(policies[f"{name}.alone"])
-        contestants[f"`{name}`, prior, no past users"] = Contestant(policies[f"{name}.shared"])
-        contestants[f"`{name}`, prior, {PAST} past users"] = Contestant(policies[f"{name}.shared"], PAST)
+        for past in pasts:
+            contestants[f"`{name}`, prior, {PASTS[past]}"] = Contestant(policies[f"{name}.shared"], past)
     contestants |= {f"`{name}`": Contestant(policies[name]) for name in (*CONTRACT, *CONTROLS)}
     for world in names:
         played = rewards(contestants, worlds(world, PAST + USERS, seeds), unit)
@@ -158,7 +159,7 @@ def persona_tables(
             print(f"| {' | '.join(cells)} |")
         print(f"\n| the prior adds | {' | '.join(WINDOWS)} |\n|---|{'---|' * len(WINDOWS)}")
         for name in learners:
-            for who in ("no past users", f"{PAST} past users"):
+            for who in (PASTS[past] for past in pasts):
                 alone, shared = f"`{name}`, no prior", f"`{name}`, prior, {who}"
                 added = [percent(gap(played, shared, window, alone), sign="+") for window in WINDOWS.values()]
                 print(f"| `{name}`, {who} | {' | '.join(added)} |", flush=True)
@@ -262,11 +263,12 @@ def main() -> None:
     parser.add_argument("--floor", type=float, default=FLOOR, help="share of uniform picks of our policies")
     parser.add_argument("--policies", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="those of `personas`")
     parser.add_argument("--unit", type=float, default=1.0, help="what `personas` multiplies rewards with")
+    parser.add_argument("--past", nargs="+", type=int, choices=PASTS, default=list(PASTS), help="users of `personas`")
     arguments = parser.parse_args()
     policies = catalogue(arguments.prior, arguments.floor).policies
     told = arguments.seeds, arguments.worlds
     tables: dict[str, Callable[[], None]] = {
-        "personas": lambda: persona_tables(policies, arguments.policies, *told, arguments.unit),
+        "personas": lambda: persona_tables(policies, arguments.policies, *told, arguments.unit, arguments.past),
         "few": lambda: few_table(policies, *told),
         "cost": cost_tables,
     }

@@ -1,7 +1,7 @@
 """Vowpal Wabbit and MABWiser on what benchmarks/units.py plays; run by it in their environment.
 
-    python units_rivals.py data FILE.npz SET...             write sets
-    python units_rivals.py play SET SHUFFLES ROWS SCALINGS  print every rival's mean rewards by scaling, as JSON
+    python units_rivals.py data FILE.npz SET...          write sets
+    python units_rivals.py play SET SEEDS ROWS SCALINGS  print every rival's mean rewards by shuffle and scaling
 
 The rivals are as they come, in the shuffles that ours meets. MABWiser has a constant beside the features and meets the
 first row with a random arm, as it must; VW crosses features with arms and is told the negative reward as its cost.
@@ -101,7 +101,7 @@ def main() -> None:
     data.add_argument("sets", nargs="+")
     play = commands.add_parser("play")
     play.add_argument("set")
-    play.add_argument("shuffles", type=int)
+    play.add_argument("seeds", type=json.loads)
     play.add_argument("rows", type=int)
     play.add_argument("scalings", type=json.loads)
     arguments = parser.parse_args()
@@ -113,12 +113,15 @@ def main() -> None:
         np.savez(arguments.file, allow_pickle=False, **arrays)
         return
     x, labels = load_set(arguments.set)
-    orders = [np.random.default_rng(seed).permutation(len(x))[: arguments.rows] for seed in range(arguments.shuffles)]
+    orders = {seed: np.random.default_rng(seed).permutation(len(x))[: arguments.rows] for seed in arguments.seeds}
     played = {
-        title: {
-            scaling: [player(scale_features(x, how)[o], labels[o], low, high, seed) for seed, o in enumerate(orders)]
-            for scaling, (how, low, high) in arguments.scalings.items()
-        }
+        title: [
+            [
+                player(scale_features(x, how)[o], labels[o], low, high, seed)
+                for how, low, high in arguments.scalings.values()
+            ]
+            for seed, o in orders.items()
+        ]
         for title, player in PLAYERS.items()
     }
     print(json.dumps(played))
