@@ -372,6 +372,16 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     assert (await one.state("anna")).reward_count == 1
 
 
+async def a_turn_that_both_have_judged_is_taught_once(subjects: SharedSubjects) -> None:
+    taken = await subjects.first.take_turn()
+    verdict = Conclusion(cause="judge", client="tests", verdict=VERDICT, applied={"reward": 0.5}, teach=0.5)
+    both = (subjects.first, subjects.second)
+    outcomes = [await subject.store.apply_conclusion(taken, verdict) for subject in both]
+    assert [outcome is not None for outcome in outcomes] == [True, False]
+    for subject in both:
+        assert await subject.load_sums() == (1, 0.5)
+
+
 async def what_a_user_s_turns_may_teach_is_counted_over_both(subjects: SharedSubjects) -> None:
     limits = [
         UpdateRateLimit(subject.store, 3, lambda: subjects.first.clock.now)

@@ -23,6 +23,10 @@ _STATEMENT_S = 3.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _MAX_GROUP = 64
+TOUCH_STRIPE = """INSERT INTO rollups_s (hour, policy, stripe, decisions, explores, rewards, reward_sum)
+    SELECT -1, 0, $1::smallint, 0, 0, 0, 0
+    ON CONFLICT (hour, policy, stripe) DO UPDATE SET decisions = rollups_s.decisions"""
+"""Writes, so that its commit waits for all that was committed before it: nothing is acknowledged by a read alone."""
 T = TypeVar("T")
 Session = Any
 """A connection of asyncpg, whose types stop at ``Any``."""
@@ -212,7 +216,8 @@ class ConnectionPool:
     async def transact(self, work: Work[T], *, is_long: bool = False) -> T:
         """Run a function in a transaction; if the answer to its commit is lost, it is run again.
 
-        So what it does must be harmless when it stands already: see the number of the try.
+        So what it does must be harmless when it stands already: see the number of the try. A later try that only finds
+        that out commits a write all the same, and so waits for the disk and the standby, as the first did in vain.
         """
 
         async def begin(channel: Channel, tries: int) -> T:
@@ -220,7 +225,10 @@ class ConnectionPool:
             async with nullcontext() if is_begun else channel.session.transaction():
                 if is_long:
                     await channel.session.execute("SET LOCAL statement_timeout = 0")
-                return await work(channel, tries)
+                result = await work(channel, tries)
+                if tries and self._durable:
+                    await channel.session.execute(TOUCH_STRIPE, channel.stripe)
+                return result
 
         try:
             return await self.run(begin, is_long=is_long)

@@ -14,7 +14,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import BandstandError, ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres import schema
 from bandstand.store.postgres.address import LedgerAddress
-from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.connections import TOUCH_STRIPE, ConnectionPool
 from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
@@ -324,6 +324,14 @@ class SharedLedger:
         """Report a committed group to the measurements."""
         if self._observe is not None:
             self._observe(size, seconds, synced)
+
+    async def harden(self) -> None:
+        """Wait until whatever was read just now is as durable as what this process writes.
+
+        A commit whose wait for its standby was given up is there to be read, and may be gone after a fail-over.
+        """
+        if self._is_synced:
+            await self.writers.run(lambda channel, _: channel.session.execute(TOUCH_STRIPE, channel.stripe))
 
     def record_error(self, reason: str) -> None:
         """Take note of what went wrong last, for :meth:`status`."""

@@ -186,7 +186,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         return self._decisions.get_cached_decision(decision_id)
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
-        return await self._decisions.find_receipt(decision_id)
+        return await self._decisions.find_acknowledged(decision_id)
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         return await self._decisions.list_history(user_id, limit)
