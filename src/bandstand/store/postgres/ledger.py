@@ -373,10 +373,16 @@ class SharedLedger:
             },
         )
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the database has not answered for some seconds, and nothing else stands in the way."""
+        is_served = self._state == "ready" and self._outdated is None
+        return is_served and time.monotonic() - self._polled_at > _SILENCE_S
+
     def _find_trouble(self) -> str | None:
         if self._outdated is not None:
             return self._outdated
-        if time.monotonic() - self._polled_at > _SILENCE_S:
+        if self.is_away:
             return "the database has not answered for five seconds"
         if not self.lease.is_valid:
             return "the lease of this process's numbers has run out"

@@ -147,6 +147,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def load_profile(self, user_id: str) -> Profile:
         return await self._users.load_profile(user_id)
 
+    def is_away(self) -> bool:
+        return self._ledger.is_away
+
     def is_behind(self, user_id: str) -> bool:
         return self._users.is_behind(user_id)
 
