@@ -128,9 +128,16 @@ class ConnectionPool:
         return settings
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Channel]:
-        """A connection for the block; one that fails in it is closed."""
-        async with self._free:
+    async def use(self, deadline: float | None = None) -> AsyncIterator[Channel]:
+        """A connection for the block; one that fails in it is closed.
+
+        Args:
+            deadline: until when to wait for one, by the monotonic clock; ``None`` for as long as it takes.
+        """
+        waits = deadline is not None and self._free.locked()
+        async with asyncio.timeout(max((deadline or 0) - time.monotonic(), 0)) if waits else nullcontext():
+            await self._free.acquire()
+        try:
             if self._watch is not None:
                 self._watch.require_same()
             number, session = self._idle.popleft()
@@ -150,6 +157,8 @@ class ConnectionPool:
                 self._idle.appendleft((number, kept))
                 self.figures.busy -= 1
                 self.figures.open += (kept is not None) - was_open
+        finally:
+            self._free.release()
 
     async def run(self, work: Work[T], *, is_long: bool = False, is_snapshot: bool = False) -> T:
         """Run a function on a connection; retry it for some seconds while the database is away.
@@ -165,7 +174,7 @@ class ConnectionPool:
         deadline, pause, tries = time.monotonic() + _REQUEST_S, _FIRST_PAUSE_S, 0
         while True:
             try:
-                async with self.use() as channel:
+                async with self.use(None if is_long else deadline) as channel:
                     started = time.perf_counter()
                     async with asyncio.timeout(None if is_long else _STATEMENT_S):
                         result = await self._do(work, channel, tries, is_snapshot=is_snapshot)
