@@ -7,7 +7,6 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from bandstand.bandit.profile import Profile
@@ -16,11 +15,11 @@ from tests.store.given import Subject, assert_same
 from tests.store.postgres.shared import make_shared, run_law_server
 
 
-async def run_state(url: str, *words: str) -> Result:
+async def run_state(url: str, *words: str) -> Any:
     return await asyncio.to_thread(CliRunner().invoke, command, ["state", *words], env={"STATE_URL": url})
 
 
-async def run_import(url: str, lines: list[str], *words: str) -> Result:
+async def run_import(url: str, lines: list[str], *words: str) -> Any:
     """Import lines from a file of their own."""
     with NamedTemporaryFile("w") as file:
         file.write("\n".join(lines))
