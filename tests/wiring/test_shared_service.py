@@ -112,10 +112,10 @@ async def test_while_the_database_is_away_whoever_is_in_memory_can_be_scored_wit
         raise LostLeaseError("it has run out")
 
     with run_test_server(QUICK_SETTINGS) as server:
-        shared = {"state_url": server.build_url(), "durability": "full"}
+        url = server.build_url()
         async with (
-            run_service(tmp_path / "one", **shared, score_when_full=True) as one,
-            run_service(tmp_path / "other", **shared) as other,
+            run_service(tmp_path / "one", state_url=url, durability="full", score_when_full=True) as one,
+            run_service(tmp_path / "other", state_url=url, durability="full") as other,
         ):
             decision = (await one.score("ada"))["decision_id"]
             await other.score("ada")
