@@ -17,7 +17,7 @@ from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
-from bandstand.errors import BandstandError, UnknownDecisionError
+from bandstand.errors import AlreadyRewardedError, BandstandError, UnknownDecisionError
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
@@ -376,8 +376,9 @@ async def a_turn_that_both_have_judged_is_taught_once(subjects: SharedSubjects) 
     taken = await subjects.first.take_turn()
     verdict = Conclusion(cause="judge", client="tests", verdict=VERDICT, applied={"reward": 0.5}, teach=0.5)
     both = (subjects.first, subjects.second)
-    outcomes = [await subject.store.apply_conclusion(taken, verdict) for subject in both]
-    assert [outcome is not None for outcome in outcomes] == [True, False]
+    assert await subjects.first.store.apply_conclusion(taken, verdict) is not None
+    with pytest.raises(AlreadyRewardedError):
+        await subjects.second.store.apply_conclusion(taken, verdict)
     for subject in both:
         assert await subject.load_sums() == (1, 0.5)
 

@@ -15,7 +15,13 @@ from typing import TypeVar, cast
 
 import asyncpg
 
-from bandstand.errors import BandstandError, OverloadedError, StorageUnavailableError, UnknownDecisionError
+from bandstand.errors import (
+    AlreadyRewardedError,
+    BandstandError,
+    OverloadedError,
+    StorageUnavailableError,
+    UnknownDecisionError,
+)
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.store.postgres.connections import Channel
 from bandstand.store.postgres.store import SharedStore
@@ -68,7 +74,8 @@ async def judge(subject: Subject, decision: Decision) -> None:
     verdict = Conclusion(cause="judge", client="stream", verdict=VERDICT, applied={"reward": 0.5}, teach=0.5)
 
     async def conclude() -> None:
-        await insist(lambda: subject.store.apply_conclusion(taken, verdict))  # nothing, if the other one has
+        with suppress(AlreadyRewardedError):  # by the other one
+            await insist(lambda: subject.store.apply_conclusion(taken, verdict))
         write_acknowledgement("verdict", taken.judgement_id)
 
     await asyncio.gather(*(conclude() for _ in range(2)))

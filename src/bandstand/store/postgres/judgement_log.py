@@ -145,10 +145,6 @@ class SharedJudgements:
         standing = await session.fetchrow(_STANDING, judgement.seq)
         if standing is None:  # the ledger was put back to before it
             return None
-        if standing["rounds"] != judgement.rounds:
-            if conclusion.cause == "judge":
-                return None  # another process has judged it, for this one was away for too long
-            raise RewardPendingError("this judgement was concluded by another call at the same moment")
         concluding = _Concluding(judgement, conclusion, user, standing, user["version"], ledger.clock())
         revocable = [] if before is None else await self._revocations.find_revocable(channel, (before,))
         if before is not None and not revocable and judgement.seq and not standing["version"] < user["reset_version"]:
@@ -161,6 +157,10 @@ class SharedJudgements:
             rows = await session.fetch(_UPDATE_TIMES, judgement.user_id, first_seq_at(since), since)
             taught = [row["ts"] for row in rows]
         state, reason, reward = self._decide_update(concluding, lambda: allow_update(taught))
+        if standing["rounds"] != judgement.rounds:
+            if conclusion.cause == "judge":
+                return None  # another process has judged it, for this one was away for too long
+            raise RewardPendingError("this judgement was concluded by another call at the same moment")
         await self._take_back(channel, concluding, revocable)
         if reward is not None:
             await self._teach(channel, concluding, reward)
