@@ -118,7 +118,9 @@ async def test_while_the_database_is_away_whoever_is_in_memory_can_be_scored_wit
             run_service(tmp_path / "other", state_url=url, durability="full") as other,
         ):
             decision = (await one.score("ada"))["decision_id"]
-            await other.score("ada")
+            await one.reward(
+                decision_id=(await other.score("ada"))["decision_id"], reward=1
+            )  # all until then is synced
             server.stop()
             with monkeypatch.context() as patched:
                 patched.setattr(ledger, "_SILENCE_S", 0.0)
@@ -140,4 +142,4 @@ async def test_while_the_database_is_away_whoever_is_in_memory_can_be_scored_wit
             while (await one.score("ada"))["decision_id"] is None:
                 pass
             assert (await one.post("/reward", {"decision_id": decision, "reward": 1})).status_code == 200
-            assert await read_reward_count(other, "ada") == 1
+            assert await read_reward_count(other, "ada") == 2
