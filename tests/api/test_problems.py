@@ -20,6 +20,7 @@ from bandstand.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
+from bandstand.store.postgres.errors import RestoredLedgerError
 from bandstand.testing.memory_store import MemoryStore
 from tests.api.given import CANARY, TWO, Service, app_over, client_of, read_ok, read_problem, run_service
 from tests.api.refusals import REFUSED, Refusal, build_candidate, score
@@ -243,3 +244,4 @@ def test_every_error_a_caller_may_see_has_a_status() -> None:
 
 def test_an_error_without_a_status_is_a_fault_of_ours() -> None:
     assert status_of(errors.ConfigurationError("schema x has changed")) == 500
+    assert status_of(RestoredLedgerError("it was put back")) == 503, "a kind of what is unavailable"

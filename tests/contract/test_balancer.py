@@ -38,15 +38,18 @@ def run_balancer(one: int, two: int) -> Iterator[httpx.Client]:
 
 
 class Stand:
-    """What stands in for a service: ready, and either answering or hanging up on every call.
+    """What stands in for a service: ready until it is not, and either answering or hanging up on every call.
 
     Attributes:
+        is_ready: whether it says so.
+        looks: how often it was asked.
         port: where it listens, on loopback.
         calls: what it was sent, by the user that the header names.
     """
 
     def __init__(self, *, hangs_up: bool) -> None:
         calls = self.calls = list[str]()
+        self.is_ready, self.looks, stand = True, 0, self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -58,7 +61,8 @@ class Stand:
                 if self.path != "/ready" and hangs_up:
                     self.close_connection = True
                     return
-                self.send_response(200)
+                stand.looks += self.path == "/ready"
+                self.send_response(200 if self.path != "/ready" or stand.is_ready else 503)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -130,6 +134,24 @@ def test_what_got_no_answer_is_sent_again_only_where_that_does_nothing_twice() -
             assert send_for_all(client, call) == answering.calls, call
             assert silent.calls, call
             assert sorted([*silent.calls, *answering.calls]) == sorted(USERS), "each was sent once"
+
+
+@pytest.mark.slow
+def test_calls_go_to_services_that_are_not_ready_where_none_is() -> None:
+    with Stand(hangs_up=False) as one, Stand(hangs_up=False) as two, run_balancer(one.port, two.port) as client:
+        one.is_ready = two.is_ready = False
+        one.looks = two.looks = 0
+        while min(one.looks, two.looks) < 4:
+            assert send_for_all(client, REPEATED[0]) == USERS
+        one.calls.clear()
+        two.calls.clear()
+        assert send_for_all(client, REPEATED[0]) == USERS
+        assert one.calls
+        assert two.calls
+        two.is_ready = True
+        while one.calls:
+            one.calls.clear()
+            assert send_for_all(client, REPEATED[0]) == USERS
 
 
 def count_calls(server: Server) -> int:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bandstand.store.postgres import connections, ledger
+from bandstand.store.postgres.slots import LostLeaseError, SlotLease
+from bandstand.testing.postgres_server import QUICK_SETTINGS
 from tests.api.given import TWO, Service, run_service
-from tests.store.postgres.shared import run_law_server
+from tests.store.postgres.shared import run_law_server, run_test_server
 
 PAGES = (
     "/health",
@@ -99,3 +102,44 @@ async def test_two_services_over_one_database_answer_as_one(tmp_path: Path, data
         assert gone.status_code == 404, "though this process has the decision in memory"
         assert await read_reward_count(one, "ada") == 0
     assert not (one_place / "ledger.db").exists()
+
+
+@pytest.mark.slow
+async def test_while_the_database_is_away_whoever_is_in_memory_can_be_scored_without_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise LostLeaseError("it has run out")
+
+    with run_test_server(QUICK_SETTINGS) as server:
+        url = server.build_url()
+        async with (
+            run_service(tmp_path / "one", state_url=url, durability="full", score_when_full=True) as one,
+            run_service(tmp_path / "other", state_url=url, durability="full") as other,
+        ):
+            decision = (await one.score("ada"))["decision_id"]
+            await one.reward(
+                decision_id=(await other.score("ada"))["decision_id"], reward=1
+            )  # all until then is synced
+            server.stop()
+            with monkeypatch.context() as patched:
+                patched.setattr(ledger, "_SILENCE_S", 0.0)
+                patched.setattr(connections, "_REQUEST_S", 0.1)
+                for fields in ({}, {"decision_id": "mine"}, {"decision_id": decision}):
+                    answer = await one.score("ada", **fields)
+                    assert answer["decision_id"] is None, "it takes no reward"
+                    assert answer["propensity"] > 0
+                patched.setattr(SlotLease, "next_seq", refuse)
+                assert (await one.score("ada"))["decision_id"] is None, "though no numbers are left"
+                for service, user_id in ((one, "berta"), (other, "ada")):
+                    refused = await service.post("/score", {"user_id": user_id, "candidates": TWO})
+                    assert refused.status_code == 503
+                    assert refused.headers["retry-after"]
+                for service in (one, other):
+                    assert (await service.post("/reward", {"decision_id": decision, "reward": 1})).status_code == 503
+                    assert (await service.get("/ready")).status_code == 503
+            server.start()
+            while (await one.score("ada"))["decision_id"] is None:
+                pass
+            assert (await one.post("/reward", {"decision_id": decision, "reward": 1})).status_code == 200
+            assert await read_reward_count(other, "ada") == 2

@@ -148,12 +148,17 @@ STATUS: dict[type[BandstandError], tuple[int, str]] = {
 
 def status_of(error: BandstandError) -> int:
     """The HTTP status of an error."""
-    return STATUS.get(type(error), STATUS[InternalError])[0]
+    return _find_status(error)[0]
+
+
+def _find_status(error: BandstandError) -> tuple[int, str]:
+    """Status and title of an error, or of the nearest kind above it that has them."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), STATUS[InternalError])
 
 
 def render_problem(error: BandstandError, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the problem an error is."""
-    status, title = STATUS.get(type(error), STATUS[InternalError])
+    status, title = _find_status(error)
     problem: dict[str, object] = {
         "type": f"urn:bandstand:problem:{error.code}",
         "title": title,

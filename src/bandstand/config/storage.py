@@ -78,7 +78,8 @@ class StorageSettings(BaseModel):
         le=86_400,
     )
     score_when_full: bool = make_setting(
-        "When the disk is full, go on scoring without logging the decisions, which then cannot be rewarded.",
+        "When the disk is full, or the database of STATE_URL away (for users in memory), go on scoring without "
+        "logging the decisions, which then cannot be rewarded.",
         SWITCH,
         default=False,
     )

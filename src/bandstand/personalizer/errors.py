@@ -84,9 +84,7 @@ _CODES: Mapping[type[BandstandError], tuple[int, str]] = {
 
 def render_error(error: BandstandError, headers: Headers) -> ForeignResponse:
     """The answer that an error is."""
-    status, code = (
-        (error.status, error.wire_code) if isinstance(error, PersonalizerError) else _CODES.get(type(error), _INTERNAL)
-    )
+    status, code = (error.status, error.wire_code) if isinstance(error, PersonalizerError) else _find_code(error)
     message = _NO_KEY if isinstance(error, UnauthorizedError) else error.detail
     answer = build_headers(headers, b"application/json")
     answer.append((b"x-ms-error-code", code.encode()))
@@ -96,6 +94,11 @@ def render_error(error: BandstandError, headers: Headers) -> ForeignResponse:
     if isinstance(error, MethodNotAllowedError):
         answer.append((b"allow", error.allow.encode()))
     return ForeignResponse(status, answer, to_json({"error": {"code": code, "message": message}}))
+
+
+def _find_code(error: BandstandError) -> tuple[int, str]:
+    """Status and code of an error, or of the nearest kind above it that has them."""
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), _INTERNAL)
 
 
 def build_headers(headers: Headers, content_type: bytes | None = None) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
-from bandstand.service.score_batch import ScoreRequest, count_try, find_profile
+from bandstand.service.score_batch import ScoreRequest, count_try, find_profile, goes_unlogged
 from bandstand.store.ids import parse_event_id
 from bandstand.store.outcomes import OutcomeCallback, make_callback, run
 from bandstand.store.protocol import MovedError
@@ -107,7 +107,8 @@ def begin_score(
     )
     # An id that the service may have given is looked up: the ledger would not refuse it. Any other id of the caller's
     # own is most often new, so it is not looked up first: the ledger takes it once.
-    if "decision_id" in request and parse_event_id(request["decision_id"]) is not None:
+    is_looked_up = "decision_id" in request and parse_event_id(request["decision_id"]) is not None
+    if is_looked_up and not goes_unlogged(deployment):
         run(call.look_up())
     else:
         call.begin()
@@ -133,6 +134,11 @@ class _ScoreCall(ScoreRequest, eq=False, kw_only=True):
     def load_user(self) -> None:
         """Read its user, or what other processes have taught them: a decision without it would be refused."""
         run(self._load_user())
+
+    def answer_unlogged(self) -> None:
+        """Answer with the decision, under no id."""
+        assert self.decision is not None  # noqa: S101 (it was made just now)
+        self.done(_build_result(self.decision, self.numbers, self.eligible, logged=False), None)
 
     def conclude(self, stands: Decision | None, error: BaseException | None) -> None:
         """Answer with what was decided, if that stands."""
@@ -196,10 +202,12 @@ class _ScoreCall(ScoreRequest, eq=False, kw_only=True):
     async def _find_answer(self, error: BaseException | None) -> ScoreResult | None:
         if error is not None and not isinstance(error, _NOT_LOGGED):
             raise error
-        earlier = await self._find_earlier()
+        is_unlogged = self.decision is not None and goes_unlogged(self.deployment)
+        earlier = None if is_unlogged else await self._find_earlier()
         if earlier is not None or error is None:
             return earlier
-        if self.decision is None or not (self.deployment.score_when_full and isinstance(error, StorageFullError)):
+        is_full = self.deployment.score_when_full and isinstance(error, StorageFullError)
+        if self.decision is None or not (is_full or is_unlogged):
             raise error
         return _build_result(self.decision, self.numbers, self.eligible, logged=False)
 

@@ -43,6 +43,7 @@ class ScoringContext(Protocol):
     running_experiment: ExperimentStart | None
     shadows: ShadowRunner | None
     reward_settings: RewardSettings
+    score_when_full: bool
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -95,6 +96,10 @@ class ScoreRequest(Struct, eq=False):
         """Called if its user is not in memory, or behind: it is to be submitted again once they are not."""
         raise NotImplementedError
 
+    def answer_unlogged(self) -> None:
+        """Answer with the decision, which nobody logs and nothing can reward."""
+        raise NotImplementedError
+
 
 class ScoreBatch:
     """Gathers a deployment's requests and decides them at the end of the loop's turn."""
@@ -115,7 +120,8 @@ class ScoreBatch:
         store, absent = self._deployment.store, list[ScoreRequest]()
         for each in waiting:
             profile = find_profile(store, each.request["user_id"], each.owner)
-            if profile is None or (each.known is None and store.is_behind(each.owner)):
+            is_behind = each.known is None and store.is_behind(each.owner) and not goes_unlogged(self._deployment)
+            if profile is None or is_behind:
                 absent.append(each)
                 continue
             count = len(each.request["candidates"])
@@ -137,8 +143,13 @@ class ScoreBatch:
             for one in group:
                 self._decide([one])
             return
+        is_unlogged = goes_unlogged(self._deployment)
         for (each, profile), decision in zip(group, decisions, strict=True):
-            self._submit_decision(each, profile, decision)
+            if is_unlogged:
+                each.decision, each.numbers = decision, decision.numbers
+                each.answer_unlogged()
+            else:
+                self._submit_decision(each, profile, decision)
 
     def _submit_decision(self, each: ScoreRequest, profile: Profile, decision: Decision) -> None:
         deployment = self._deployment
@@ -175,6 +186,11 @@ def make_decision(
     return decision
 
 
+def goes_unlogged(deployment: ScoringContext) -> bool:
+    """Whether decisions are made from memory now, because the ledger cannot be reached and that is not to matter."""
+    return deployment.score_when_full and deployment.store.is_away()
+
+
 def count_try(tries: int) -> int:
     """One more try of a decision whose user's state had moved.
 
@@ -200,7 +216,8 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     features = policy.schema.read_candidates(list(chain.from_iterable(candidates)))
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
-    seqs = [store.next_seq(ts) for _ in group]
+    # What is not logged needs no number, and after half a minute this process has none left.
+    seqs = [0] * len(group) if goes_unlogged(deployment) else [store.next_seq(ts) for _ in group]
     make_id = deployment.decision_ids.next
     ids = [request.get("decision_id") or make_id(seq) for request, seq in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]

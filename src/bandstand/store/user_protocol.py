@@ -37,6 +37,10 @@ class UserRegister(Protocol):
         del user_id  # nobody else moves what a store of one process has in memory
         return False
 
+    def is_away(self) -> bool:
+        """Whether the ledger cannot be reached now: whoever is in memory can be decided for, and nothing is logged."""
+        return False  # a store of one process has it on its own disk
+
     async def refresh_profile(self, user_id: str) -> int | None:
         """Bring a user in memory up to now.
 

@@ -113,9 +113,11 @@ async def empty_ledger(url: str, schema: str = "bandstand") -> None:
         await session.close()
 
 
-def make_shared(url: str) -> MakeStore:
+def make_shared(url: str, durability: str = "full", *, may_lead: bool = False) -> MakeStore:
     """Make stores over one ledger."""
-    options = SharedStoreOptions(retention_days=90.0, turn_retention_days=30.0, settle_seconds=0.0, may_lead=False)
+    options = SharedStoreOptions(
+        durability=durability, retention_days=90.0, turn_retention_days=30.0, settle_seconds=0.0, may_lead=may_lead
+    )
     return lambda clock: SharedStore(LedgerAddress.parse(url), CATALOGUE, options=options, clock=clock)
 
 
@@ -142,6 +144,11 @@ class AlternatingStore:
             return await getattr(self._take_turn(), name)(*arguments, **named)
 
         return call
+
+    @property
+    def both(self) -> tuple[SharedStore, SharedStore]:
+        """The two."""
+        return self._stores
 
     @property
     def secret(self) -> bytes:
@@ -233,9 +240,10 @@ async def _reward_unread(store: SharedStore, reward: Reward) -> AcceptedReward |
     )
 
 
-def make_alternating(url: str) -> MakeStore:
+def make_alternating(url: str, durability: str = "full", *, may_lead: bool = False) -> MakeStore:
     """Make pairs of stores over one ledger."""
-    make: Callable[[Clock], SharedStore] = cast("Callable[[Clock], SharedStore]", make_shared(url))
+    shared = make_shared(url, durability, may_lead=may_lead)
+    make: Callable[[Clock], SharedStore] = cast("Callable[[Clock], SharedStore]", shared)
     return lambda clock: cast("Store", AlternatingStore(make(clock), make(clock)))
 
 

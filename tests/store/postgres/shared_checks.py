@@ -17,7 +17,7 @@ from bandstand.bandit.holdout import Holdout, HoldoutSplit
 from bandstand.bandit.memory import Memory
 from bandstand.bandit.reaction_table import SentReaction
 from bandstand.bandit.reward_settings import CONTRACT
-from bandstand.errors import BandstandError, UnknownDecisionError
+from bandstand.errors import AlreadyRewardedError, BandstandError, UnknownDecisionError
 from bandstand.judge_worker.update_rate_limit import UpdateRateLimit
 from bandstand.store.learners.documents import render
 from bandstand.store.postgres.profiles import CHECKPOINT_EVENTS
@@ -418,6 +418,17 @@ async def a_turn_is_one_process_s_to_judge_and_another_s_when_that_is_gone(subje
     late = await one.store.apply_conclusion(mine, nothing)
     assert late is None, "it came too late, and is told that there is nothing to tell"
     assert (await one.state("anna")).reward_count == 1
+
+
+async def a_turn_that_both_have_judged_is_taught_once(subjects: SharedSubjects) -> None:
+    taken = await subjects.first.take_turn()
+    verdict = Conclusion(cause="judge", client="tests", verdict=VERDICT, applied={"reward": 0.5}, teach=0.5)
+    both = (subjects.first, subjects.second)
+    assert await subjects.first.store.apply_conclusion(taken, verdict) is not None
+    with pytest.raises(AlreadyRewardedError):
+        await subjects.second.store.apply_conclusion(taken, verdict)
+    for subject in both:
+        assert await subject.load_sums() == (1, 0.5)
 
 
 async def what_a_user_s_turns_may_teach_is_counted_over_both(subjects: SharedSubjects) -> None:

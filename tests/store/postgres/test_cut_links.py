@@ -1,10 +1,9 @@
 """A primary whose links are cut, first that to its standby: what nobody could copy was not acknowledged either."""
 
 import asyncio
-import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
@@ -15,12 +14,12 @@ from bandstand.store.postgres.address import LedgerAddress
 from bandstand.testing.postgres_server import PostgresServer, run_server
 from tests.store.postgres.shared import run_test_server
 from tests.store.postgres.test_fail_over import SYNCHRONOUS, count_rewards
-from tests.store.postgres.test_kill import require_kept, run_streamers
+from tests.store.postgres.trials import CHAOS, record_totals, require_kept, run_streamers
 
 pytestmark = pytest.mark.slow
 
-DELAYS_MS = (0, 30, 100) if "BANDSTAND_CHAOS" in os.environ else (30,)
-"""From the cut between the two servers to the cut between the primary and its clients."""
+CUTS = [(delay_ms, durability) for delay_ms in (0, 30, 100) for durability in ("full", "strict")]
+"""Milliseconds from the cut between the two servers to the cut between the primary and its clients."""
 
 
 class CutNetwork:
@@ -88,9 +87,11 @@ def run_pair(settings: dict[str, str]) -> Iterator[tuple[CutNetwork, PostgresSer
         yield network, standby, f"postgresql://bandstand@/postgres?host={hosts}&schema=bandstand"
 
 
-async def fail_over(network: CutNetwork, standby: PostgresServer, url: str, delay_ms: int) -> list[list[str]]:
+async def fail_over(
+    network: CutNetwork, standby: PostgresServer, url: str, delay_ms: int, durability: str = "full"
+) -> list[list[str]]:
     """Cut one link and then the other, promote the standby, and see that all go on there; what was acknowledged."""
-    with run_streamers(url, 2) as streamers:
+    with run_streamers(url, 2, durability) as streamers:
         await asyncio.sleep(1.5)
         network.cut(1)
         await asyncio.sleep(delay_ms / 1000)
@@ -107,11 +108,14 @@ async def fail_over(network: CutNetwork, standby: PostgresServer, url: str, dela
     return words
 
 
-@pytest.mark.parametrize("delay_ms", DELAYS_MS)
-async def test_with_a_synchronous_standby_no_acknowledged_reward_goes_with_the_primary(delay_ms: int) -> None:
+@pytest.mark.parametrize(("delay_ms", "durability"), CUTS if CHAOS else [(30, "full")])
+async def test_with_a_synchronous_standby_no_acknowledged_reward_goes_with_the_primary(
+    delay_ms: int, durability: str, record_property: Callable[[str, object], None]
+) -> None:
     with run_pair(SYNCHRONOUS) as (network, standby, url):
-        words = await fail_over(network, standby, url, delay_ms)
-        await require_kept(standby.build_url(), words)
+        words = await fail_over(network, standby, url, delay_ms, durability)
+        totals = await require_kept(standby.build_url(), words, keeps_decisions=durability == "strict")
+    record_totals(record_property, totals)
 
 
 async def test_without_one_what_was_acknowledged_after_the_cut_is_lost_and_no_more() -> None:

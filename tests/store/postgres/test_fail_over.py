@@ -1,7 +1,7 @@
 """A primary that is lost under load: its synchronous standby takes over, and has every acknowledged reward."""
 
 import asyncio
-import os
+from collections.abc import Callable
 from random import Random
 from urllib.parse import quote
 
@@ -11,11 +11,11 @@ import pytest
 from bandstand.store.postgres.address import LedgerAddress
 from bandstand.testing.postgres_server import PostgresServer, run_server
 from tests.store.postgres.shared import run_test_server
-from tests.store.postgres.test_kill import require_kept, run_streamers
+from tests.store.postgres.trials import CHAOS, record_totals, require_kept, run_streamers
 
 pytestmark = pytest.mark.slow
 
-FAIL_OVERS = (int(os.environ.get("BANDSTAND_CHAOS", "1")) + 4) // 5
+FAIL_OVERS = CHAOS // 5 or 1
 SYNCHRONOUS = {"autovacuum": "off", "synchronous_standby_names": "ANY 1 (standby)"}
 
 
@@ -26,10 +26,12 @@ def build_url(*servers: PostgresServer) -> str:
 
 
 @pytest.mark.parametrize("trial", range(FAIL_OVERS))
-async def test_no_acknowledged_reward_goes_with_a_primary_that_has_a_synchronous_standby(trial: int) -> None:
-    random = Random(trial)
+async def test_no_acknowledged_reward_goes_with_a_primary_that_has_a_synchronous_standby(
+    trial: int, record_property: Callable[[str, object], None]
+) -> None:
+    random, durability = Random(trial), ("full", "strict")[trial % 2]
     with run_test_server(SYNCHRONOUS) as primary, run_server({"autovacuum": "off"}, primary) as standby:
-        with run_streamers(build_url(primary, standby), 2) as streamers:
+        with run_streamers(build_url(primary, standby), 2, durability) as streamers:
             await asyncio.sleep(random.uniform(1.0, 3.0))
             primary.kill()
             await asyncio.sleep(random.uniform(0.0, 1.0))
@@ -41,7 +43,8 @@ async def test_no_acknowledged_reward_goes_with_a_primary_that_has_a_synchronous
             words = []
             while streamers:
                 words += streamers.pop().kill()
-        await require_kept(standby.build_url(), words)
+        totals = await require_kept(standby.build_url(), words, keeps_decisions=durability == "strict")
+    record_totals(record_property, totals, durability=durability)
 
 
 async def count_rewards(server: PostgresServer) -> int:

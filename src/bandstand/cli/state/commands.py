@@ -21,7 +21,13 @@ from bandstand.cli.report import AsJson, show_progress, show_result, show_rows
 from bandstand.cli.state.directory import LoopName, StateDir, resolve_location
 from bandstand.cli.state.move import move
 from bandstand.cli.state.reactions import reapply
-from bandstand.cli.state.shared import EXIT_MISMATCH, iter_exported_states, rebuild_shared_state, verify_shared_state
+from bandstand.cli.state.shared import (
+    EXIT_MISMATCH,
+    import_to_shared_state,
+    iter_exported_states,
+    rebuild_shared_state,
+    verify_shared_state,
+)
 from bandstand.cli.state.undo import revoke
 from bandstand.cli.state.users import erase, reset
 from bandstand.errors import InvalidRequestError
@@ -181,9 +187,12 @@ def import_(  # noqa: PLR0913 (each is a flag)
     """Import users' states, all or none; each becomes an event of the ledger and replaces what the user had.
 
     With --format v1 only the policies in the files are replaced. The service must be stopped; a new directory is fine.
+    Over STATE_URL services may run, and each user is imported by themselves; it takes what `export` wrote.
     """
     _check_import_options(format_, ids, users)
-    location = resolve_location(state_dir, loop)
+    location = resolve_location(state_dir, loop, or_shared=True)
+    if location.address is not None and format_ is Format.V1:
+        raise InvalidRequestError("import --format v1 into a directory, `export` that, and import what it wrote")
     with ExitStack() as stack:
         if users is not None:
             incoming = read_v1_of_users(sources, read_user_ids(users))
@@ -195,6 +204,11 @@ def import_(  # noqa: PLR0913 (each is a flag)
             stack.enter_context(storage_errors(sources[0]))
             file = sys.stdin.buffer if str(sources[0]) == "-" else stack.enter_context(sources[0].open("rb"))
             incoming = exporting.read_lines(file)
+        if location.address is not None:
+            steps = stack.enter_context(show_progress("users"))
+            result = import_to_shared_state(location, incoming, skip_bad=skip_bad, dry_run=dry_run, tick=steps.advance)
+            _show_import(result, dry_run=dry_run, as_json=as_json)
+            return
         directory = location.directory
         if dry_run and not (directory / "ledger.db").exists():
             directory = Path(stack.enter_context(TemporaryDirectory()))  # so that none is made if none is

@@ -1,14 +1,18 @@
 """``bandstand state verify`` and ``rebuild`` where ``STATE_URL`` names the ledger."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import typer
 
 from bandstand.cli.report import show_progress, show_result
 from bandstand.cli.state.directory import StateLocation
-from bandstand.store.maintenance.export import render_line
+from bandstand.errors import InvalidRequestError
+from bandstand.store.maintenance.export import ImportSource, render_line
+from bandstand.store.maintenance.import_ import ImportResult
 from bandstand.store.maintenance.offline import Tick
+from bandstand.store.records import first_seq_at
 
 _LAST_KEY = 2**63 - 1
 EXIT_MISMATCH = 1
@@ -43,8 +47,25 @@ def iter_exported_states(location: StateLocation, tick: Tick) -> Iterator[str]:
         hashes = users.list_schemas()
         for profile in users.iter_profiles(0, _LAST_KEY):
             if profile is not None:
+                profile.seq = first_seq_at(time.time())  # by which an import tells who was erased since
                 yield render_line(profile, hashes)
                 tick()
+
+
+def import_to_shared_state(
+    location: StateLocation, sources: Iterable[ImportSource], *, skip_bad: bool, dry_run: bool, tick: Tick
+) -> ImportResult:
+    """Bring states into a shared ledger, user by user."""
+    from bandstand.store.maintenance.shared_import import import_shared_states  # noqa: PLC0415 (the same)
+
+    assert location.address is not None  # noqa: S101 (whoever calls has looked)
+    if location.definition.scope == "loop":
+        raise InvalidRequestError(
+            "this loop has one model for everybody: PUT /personalizer/v1.0/model puts it back as a whole"
+        )
+    return import_shared_states(
+        location.address, location.catalogue, sources, skip_bad=skip_bad, dry_run=dry_run, tick=tick
+    )
 
 
 def rebuild_shared_state(location: StateLocation, *, as_json: bool) -> None:

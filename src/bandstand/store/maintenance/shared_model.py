@@ -16,18 +16,19 @@ from bandstand.store.learners.erasure import compute_tombstone
 from bandstand.store.maintenance.export import ImportSource
 from bandstand.store.maintenance.import_ import FaultFinder, format_faults
 from bandstand.store.maintenance.model_file import ModelOwner, pack_model
-from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.connections import Channel, Session
 from bandstand.store.postgres.decision_statements import REGISTER_USERS
 from bandstand.store.postgres.deployment_log import IS_MARKED, RAISE_EPOCH
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.profiles import ProfileCache
 from bandstand.store.postgres.user_admin import SharedUsers
+from bandstand.store.tables.policies import PolicyRegistry
 
 _PAGE = 1000
 _TOMBSTONES = "SELECT user_hash, seq FROM tombstones WHERE user_hash = ANY ($1::bytea[])"
 _LOCK_USERS = "SELECT uid, user_id, version FROM users ORDER BY uid FOR NO KEY UPDATE"
-_ADD_MARK = "INSERT INTO marks (seq, uid, n, kind, ts, client, document) VALUES ($1, $2, $3, $4, $5, $6, $7)"
-_NOTE_IMPORT = "UPDATE users SET version = $2 WHERE uid = $1"
+ADD_MARK = "INSERT INTO marks (seq, uid, n, kind, ts, client, document) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+NOTE_IMPORT = "UPDATE users SET version = $2 WHERE uid = $1"
 _NOTE_RESET = "UPDATE users SET version = $2, reset_version = $2 WHERE uid = $1"
 _COUNT_OWN = """SELECT policy, count(*), count(*) FILTER (WHERE exploring) FROM decisions AS d
     WHERE uid = $1 AND version >= (SELECT reset_version FROM users WHERE uid = $1) GROUP BY policy"""
@@ -125,18 +126,16 @@ class SharedModel:
         first: int,
     ) -> None:
         marks: list[tuple[Any, ...]] = []
-        notes: dict[str, list[tuple[int, int]]] = {_NOTE_IMPORT: [], _NOTE_RESET: []}
+        notes: dict[str, list[tuple[int, int]]] = {NOTE_IMPORT: [], _NOTE_RESET: []}
         for uid, user_id, version in users:
             n, seq = version + 1, self._ledger.next_seq(now) if marks else first
             if user_id in kept:
-                document = kept[user_id].to_json() | {"ledger_seq": n, "reset_seq": 0}
-                text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-                marks.append((seq, uid, n, "import", now, client, text))
-                notes[_NOTE_IMPORT].append((uid, n))
+                marks.append((seq, uid, n, "import", now, client, render_import(kept[user_id], n)))
+                notes[NOTE_IMPORT].append((uid, n))
             else:
                 marks.append((seq, uid, n, "reset", now, client, None))
                 notes[_NOTE_RESET].append((uid, n))
-        await channel.session.executemany(_ADD_MARK, marks)
+        await channel.session.executemany(ADD_MARK, marks)
         for statement, values in notes.items():
             await channel.session.executemany(statement, values)
 
@@ -147,26 +146,13 @@ class SharedModel:
         for table in ("priors", "prior_members"):  # they are learned anew from who is there then
             await session.execute(f"DELETE FROM {table}")  # noqa: S608 (constants)
         has_one_model = self._ledger.options.has_one_model
-        ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(registry.get_refs().items())}
         rows: list[tuple[int, int, int, int]] = []
         for uid, user_id, _ in users:
-            profile, counted = kept.get(user_id), dict[StateKey, tuple[int, int]]()
+            profile = kept.get(user_id)
             if has_one_model and user_id == EVERYBODY:
-                found = await session.fetch(_COUNT_ALL)
+                rows += _compute_pulls(registry, uid, profile, await session.fetch(_COUNT_ALL))
             elif profile is not None:  # of who was reset, no decision from before counts
-                found = await session.fetch(_COUNT_OWN, uid)
-            else:
-                continue
-            for policy, pulls, explores in found:
-                key = registry.get_ref(policy).key
-                before = counted.get(key, (0, 0))
-                counted[key] = before[0] + pulls, before[1] + explores
-            held = {} if profile is None else profile.policies
-            for key in ids.keys() & (held.keys() | counted.keys()):
-                pulls, explores = counted.get(key, (0, 0))
-                state = held.get(key)
-                wanted = (0, 0) if state is None else (state.pulls, state.explores)
-                rows.append((uid, ids[key], wanted[0] - pulls, wanted[1] - explores))
+                rows += await count_own_pulls(session, registry, uid, profile)
         await session.executemany(_ADD_PULLS, rows)
 
     async def _read_hashes(self) -> dict[str, str]:
@@ -184,3 +170,34 @@ class SharedModel:
             max_users=1,
             has_one_model=ledger.options.has_one_model,
         )
+
+
+def render_import(profile: Profile, n: int) -> str:
+    """The document of an event by which a user's state is another one from their event ``n`` on."""
+    document = profile.to_json() | {"ledger_seq": n, "reset_seq": 0}
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+async def count_own_pulls(
+    session: Session, registry: PolicyRegistry, uid: int, profile: Profile
+) -> list[tuple[int, int, int, int]]:
+    """Rows of ``pulls`` by which a user's decisions count as their state says, whatever decisions there are."""
+    return _compute_pulls(registry, uid, profile, await session.fetch(_COUNT_OWN, uid))
+
+
+def _compute_pulls(
+    registry: PolicyRegistry, uid: int, profile: Profile | None, found: list[Any]
+) -> list[tuple[int, int, int, int]]:
+    ids: dict[StateKey, int] = {ref.key: number for number, ref in sorted(registry.get_refs().items())}
+    counted = dict[StateKey, tuple[int, int]]()
+    for policy, pulls, explores in found:
+        key = registry.get_ref(policy).key
+        before = counted.get(key, (0, 0))
+        counted[key] = before[0] + pulls, before[1] + explores
+    held, rows = {} if profile is None else profile.policies, list[tuple[int, int, int, int]]()
+    for key in ids.keys() & (held.keys() | counted.keys()):
+        pulls, explores = counted.get(key, (0, 0))
+        state = held.get(key)
+        wanted = (0, 0) if state is None else (state.pulls, state.explores)
+        rows.append((uid, ids[key], wanted[0] - pulls, wanted[1] - explores))
+    return rows

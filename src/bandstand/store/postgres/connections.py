@@ -25,6 +25,10 @@ _STATEMENT_S = 3.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _MAX_GROUP = 64
+TOUCH_STRIPE = """INSERT INTO rollups_s (hour, policy, stripe, decisions, explores, rewards, reward_sum)
+    SELECT -1, 0, $1::smallint, 0, 0, 0, 0
+    ON CONFLICT (hour, policy, stripe) DO UPDATE SET decisions = rollups_s.decisions"""
+"""Writes, so that its commit waits for all that was committed before it: nothing is acknowledged by a read alone."""
 T = TypeVar("T")
 Session = Any
 """A connection of asyncpg, whose types stop at ``Any``."""
@@ -126,9 +130,16 @@ class ConnectionPool:
         return settings
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Channel]:
-        """A connection for the block; one that fails in it is closed."""
-        async with self._free:
+    async def use(self, deadline: float | None = None) -> AsyncIterator[Channel]:
+        """A connection for the block; one that fails in it is closed.
+
+        Args:
+            deadline: until when to wait for one, by the monotonic clock; ``None`` for as long as it takes.
+        """
+        waits = deadline is not None and self._free.locked()
+        async with asyncio.timeout(max((deadline or 0) - time.monotonic(), 0)) if waits else nullcontext():
+            await self._free.acquire()
+        try:
             if self._watch is not None:
                 self._watch.require_same()
             number, session = self._idle.popleft()
@@ -148,6 +159,8 @@ class ConnectionPool:
                 self._idle.appendleft((number, kept))
                 self.figures.busy -= 1
                 self.figures.open += (kept is not None) - was_open
+        finally:
+            self._free.release()
 
     async def run(self, work: Work[T], *, is_long: bool = False, is_snapshot: bool = False) -> T:
         """Run a function on a connection; retry it for some seconds while the database is away.
@@ -163,7 +176,7 @@ class ConnectionPool:
         deadline, pause, tries = time.monotonic() + _REQUEST_S, _FIRST_PAUSE_S, 0
         while True:
             try:
-                async with self.use() as channel:
+                async with self.use(None if is_long else deadline) as channel:
                     started = time.perf_counter()
                     async with asyncio.timeout(None if is_long else _STATEMENT_S):
                         result = await self._do(work, channel, tries, is_snapshot=is_snapshot)
@@ -214,7 +227,8 @@ class ConnectionPool:
     async def transact(self, work: Work[T], *, is_long: bool = False) -> T:
         """Run a function in a transaction; if the answer to its commit is lost, it is run again.
 
-        So what it does must be harmless when it stands already: see the number of the try.
+        So what it does must be harmless when it stands already: see the number of the try. A later try that only finds
+        that out commits a write all the same, and so waits for the disk and the standby, as the first did in vain.
         """
 
         async def begin(channel: Channel, tries: int) -> T:
@@ -222,7 +236,10 @@ class ConnectionPool:
             async with nullcontext() if is_begun else channel.session.transaction():
                 if is_long:
                     await channel.session.execute("SET LOCAL statement_timeout = 0")
-                return await work(channel, tries)
+                result = await work(channel, tries)
+                if tries and self._durable:
+                    await channel.session.execute(TOUCH_STRIPE, channel.stripe)
+                return result
 
         try:
             return await self.run(begin, is_long=is_long)

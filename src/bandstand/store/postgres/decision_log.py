@@ -10,7 +10,7 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.columns import to_columns
-from bandstand.store.postgres.connections import Channel, GroupLane
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel, GroupLane
 from bandstand.store.postgres.decision_rows import (
     DECISION,
     DECISIONS_BY_ID,
@@ -27,7 +27,6 @@ from bandstand.store.postgres.decision_statements import (
     LOG_DECISIONS,
     LOG_SUBJECTS_DECISIONS,
     REGISTER_USERS,
-    TOUCH_STRIPE,
 )
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_DECISION, to_part_reward
@@ -166,7 +165,7 @@ class SharedDecisions:
             user.is_behind = True
             await users.catch_up_to(user, found["now"])
             raise MovedError("the user has been rewarded meanwhile; decide again", known=found["now"])
-        existing = await self.find_receipt(decision.decision_id)
+        existing = await self.find_acknowledged(decision.decision_id)
         if existing is None:  # its user was reset, or what had its id was erased
             await users.catch_up_to(user, found["now"])
             raise MovedError("the user was reset meanwhile; decide again", known=found["now"])
@@ -330,6 +329,13 @@ class SharedDecisions:
         decision = self.build(found)
         self._ledger.observe_seq(decision.seq)
         return decision
+
+    async def find_acknowledged(self, decision_id: str) -> Decision | None:
+        """The same, as durable as when it was acknowledged first; whoever sends its id again is answered by it."""
+        found = await self.find_receipt(decision_id)
+        if found is not None and self._ledger.options.durability == "strict" and found.own_id:
+            await self._ledger.harden()
+        return found
 
     async def _look_up(self, channel: Channel, decision_ids: list[str], tries: int) -> list[Any]:
         """The rows of decisions by their ids; ``None`` for one that is not there."""

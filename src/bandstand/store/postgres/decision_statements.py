@@ -201,8 +201,6 @@ SELECT 1"""
 """The ids in order, so that no two of these wait for each other."""
 FIND_USERS = "SELECT user_id, uid, version FROM users WHERE user_id = ANY ($1::text[])"
 FIND_LOGGED = "SELECT seq FROM decisions WHERE seq = ANY ($1::bigint[])"
-TOUCH_STRIPE = build_striped_upsert("rollups", "SELECT -1, 0, $1::smallint, 0, 0, 0, 0")
-"""Writes, so that its commit waits for what a lost answer was about: nothing is acknowledged by a read alone."""
 
 
 def build_arrival_counts(source: str, stripe: int) -> str:

@@ -143,6 +143,8 @@ class SharedJudgements:
         if user is None or user["uid"] != judgement.uid:
             return None
         standing = await session.fetchrow(_STANDING, judgement.seq)
+        if standing is None:  # the ledger was put back to before it
+            return None
         concluding = _Concluding(judgement, conclusion, user, standing, user["version"], ledger.clock())
         revocable = [] if before is None else await self._revocations.find_revocable(channel, (before,))
         if before is not None and not revocable and judgement.seq and not standing["version"] < user["reset_version"]:

@@ -14,7 +14,7 @@ from bandstand.bandit.catalogue import Catalogue
 from bandstand.errors import BandstandError, ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres import schema
 from bandstand.store.postgres.address import LedgerAddress
-from bandstand.store.postgres.connections import ConnectionPool
+from bandstand.store.postgres.connections import TOUCH_STRIPE, ConnectionPool
 from bandstand.store.postgres.departures import Departures
 from bandstand.store.postgres.errors import REPEATABLE_ERRORS, describe
 from bandstand.store.postgres.figures import LedgerFigures
@@ -325,6 +325,14 @@ class SharedLedger:
         if self._observe is not None:
             self._observe(size, seconds, synced)
 
+    async def harden(self) -> None:
+        """Wait until whatever was read just now is as durable as what this process writes.
+
+        A commit whose wait for its standby was given up is there to be read, and may be gone after a fail-over.
+        """
+        if self._is_synced:
+            await self.writers.run(lambda channel, _: channel.session.execute(TOUCH_STRIPE, channel.stripe))
+
     def record_error(self, reason: str) -> None:
         """Take note of what went wrong last, for :meth:`status`."""
         self._last_error = reason
@@ -365,10 +373,16 @@ class SharedLedger:
             },
         )
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the database has not answered for some seconds, and nothing else stands in the way."""
+        is_served = self._state == "ready" and self._outdated is None
+        return is_served and time.monotonic() - self._polled_at > _SILENCE_S
+
     def _find_trouble(self) -> str | None:
         if self._outdated is not None:
             return self._outdated
-        if time.monotonic() - self._polled_at > _SILENCE_S:
+        if self.is_away:
             return "the database has not answered for five seconds"
         if not self.lease.is_valid:
             return "the lease of this process's numbers has run out"

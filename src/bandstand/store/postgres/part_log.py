@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bandstand.bandit.reward_settings import CONTRACT, RewardSettings
 from bandstand.errors import UnknownDecisionError
-from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.judgement_rows import ADD_CLAIM
@@ -107,6 +107,7 @@ class SharedRewardParts:
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")
         if standing is not None and windows.is_final(standing, reward.settings):
+            await session.execute(TOUCH_STRIPE, channel.stripe)
             return AcceptedReward(standing, "decision")
         taught = await self.find_taught(locked)
         is_revisable = taught is not None
@@ -144,6 +145,7 @@ class SharedRewardParts:
         async def activate(locked: LockedDecision, tries: int) -> Activation:
             window = locked.decision.window
             if window is None or not window.held:
+                await locked.channel.session.execute(TOUCH_STRIPE, locked.channel.stripe)
                 return done[-1] if tries and done else Activation(activated=True)
             if window.has_ended(ts):
                 return Activation(activated=False, reason="window_ended")

@@ -8,7 +8,7 @@ from bandstand.bandit.reward_settings import RewardSettings
 from bandstand.errors import UnknownDecisionError
 from bandstand.store.ids import format_id
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS, TOUCH_STRIPE
+from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_log import LockedDecision, SharedRewardParts
 from bandstand.store.postgres.revocation_log import SharedRevocations, take_back
@@ -174,11 +174,8 @@ class SharedReactions:
             await channel.session.execute(SETTLE_SHADOWS, [linked], channel.stripe)
 
     async def _has_done(self, channel: Channel, tried: Sequence[Reward]) -> bool:
-        """Whether an earlier try stands, whose answer was lost; it writes, so that no read alone says so."""
-        if not tried or not await channel.session.fetchval(_IS_REWARD, tried[-1].seq):
-            return False
-        await channel.session.execute(TOUCH_STRIPE, channel.stripe)
-        return True
+        """Whether an earlier try stands, whose answer was lost."""
+        return bool(tried) and bool(await channel.session.fetchval(_IS_REWARD, tried[-1].seq))
 
 
 async def _replace(channel: Channel, before: int, seq: int, settings: RewardSettings) -> None:

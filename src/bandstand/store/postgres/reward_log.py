@@ -16,7 +16,7 @@ from bandstand.errors import (
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.columns import to_columns
-from bandstand.store.postgres.connections import Channel, GroupLane
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel, GroupLane
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_rows import REWARD_FIELDS, to_reward
 from bandstand.store.postgres.decision_statements import (
@@ -26,7 +26,6 @@ from bandstand.store.postgres.decision_statements import (
     LOG_SUBJECTS_REWARDS,
     REGISTER_USERS,
     SETTLE_SHADOWS,
-    TOUCH_STRIPE,
 )
 from bandstand.store.postgres.errors import to_storage_error
 from bandstand.store.postgres.ledger import SharedLedger
@@ -181,10 +180,11 @@ class SharedRewards:
         raise StorageUnavailableError("the reward collided with others again and again; try again")
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
-        """The reward that came with that Idempotency-Key."""
+        """The reward that came with that Idempotency-Key, as durable as when it was acknowledged first."""
         ledger = self._ledger
         if not await self.is_key_used(key):  # the first question: what is spent meanwhile is nobody's contradiction
             return None
+        await ledger.harden()
         if (part := await ledger.readers.fetch_one(PART_BY_KEY, *key)) is not None:
             await ledger.prepare_events([part])
             return to_part_reward(part, ledger.registry)
@@ -298,6 +298,7 @@ class SharedRewards:
             return await self._add_part(reward)
         require_made_by(decision, reward.policy)
         if decision.reward is not None:
+            await self._ledger.harden()
             return AcceptedReward(decision.reward, "new" if decision.reward.seq == reward.seq else "decision")
         if decision.pending_turn_seq:
             raise RewardPendingError("a turn that is still being judged holds this decision")

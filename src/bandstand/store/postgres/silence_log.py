@@ -11,7 +11,7 @@ from typing import Any
 
 from bandstand.store.ids import format_id
 from bandstand.store.postgres.connections import Channel
-from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS, TOUCH_STRIPE
+from bandstand.store.postgres.decision_statements import SETTLE_SHADOWS
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.silence_statements import (
     CLOSE_WINDOWS,
@@ -90,7 +90,6 @@ class SharedSilences:
             stood = []
             if tries:
                 stood = await session.fetch(FIND_CLOSED, given)
-                await session.execute(TOUCH_STRIPE, channel.stripe)
             seqs = [ledger.next_seq(ts) for _ in due]  # under the locks: what follows has higher numbers
             given.extend(seqs)
             started = time.perf_counter()

@@ -148,6 +148,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     async def load_profile(self, user_id: str) -> Profile:
         return await self._users.load_profile(user_id)
 
+    def is_away(self) -> bool:
+        return self._ledger.is_away
+
     def is_behind(self, user_id: str) -> bool:
         return self._users.is_behind(user_id)
 
@@ -187,7 +190,7 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
         return self._decisions.get_cached_decision(decision_id)
 
     async def find_receipt(self, decision_id: str) -> Decision | None:
-        return await self._decisions.find_receipt(decision_id)
+        return await self._decisions.find_acknowledged(decision_id)
 
     async def list_history(self, user_id: str, limit: int) -> list[Decision]:
         return await self._decisions.list_history(user_id, limit)

@@ -12,7 +12,7 @@ from bandstand.errors import (
     WrongPolicyError,
 )
 from bandstand.store.ids import format_id, get_nonce, parse_event_id
-from bandstand.store.postgres.connections import Channel
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_statements import REGISTER_USERS
 from bandstand.store.postgres.judgement_rows import (
@@ -94,6 +94,7 @@ class SharedTurns:
             await session.execute(REGISTER_USERS, [judgement.user_id])
         user = await session.fetchrow(LOCK_USER, judgement.user_id)
         if key is not None and (known := await session.fetchrow(FIND_BY_KEY, *key)) is not None:
+            await session.execute(TOUCH_STRIPE, channel.stripe)
             return AcceptedTurn(to_judged_turn(known, registry), "key")
         if user is None:
             raise UnknownDecisionError("no such decision")
@@ -103,6 +104,7 @@ class SharedTurns:
             if decision is not None and decision["uid"] == user["uid"]:
                 same = (decision["seq"], judgement.body_hash, user["uid"])
                 if (earlier := await session.fetchrow(_BY_DECISION, *same)) is not None:
+                    await session.execute(TOUCH_STRIPE, channel.stripe)
                     return AcceptedTurn(to_judged_turn(earlier, registry), "decision")
             self._require_rewardable(decision, user["uid"], judgement)
         if key is not None and await session.fetchval(IS_KEY_USED, *key):
@@ -162,6 +164,7 @@ class SharedTurns:
         row = await self._ledger.readers.fetch_one(FIND_BY_KEY, *key)
         if row is None:
             raise build_mismatch_error()
+        await self._ledger.harden()
         await self._ledger.prepare_events([row])
         return to_judged_turn(row, self._ledger.registry)
 
