@@ -83,14 +83,19 @@ class OpenDecisions:
             self._by_tip = {}
             for seq, (of, tip, _) in self._open.items():
                 self._by_tip.setdefault((of, tip), []).append(seq)
-        seqs = self._by_tip.get((policy, tip_id))
+        tip = policy, tip_id
+        seqs = self._by_tip.get(tip)
         if seqs is None:
             return None
         newest = seqs[-1]
         ts = self._open[newest][2]
         if ts <= after:
             return None
-        self._remove(newest)
+        del self._open[newest]
+        if len(seqs) > 1:
+            seqs.pop()
+        else:
+            del self._by_tip[tip]
         return OpenDecision(newest, policy, tip_id, ts)
 
     def give_back(self, decision: OpenDecision) -> None:
