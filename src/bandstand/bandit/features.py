@@ -30,6 +30,7 @@ CONTENT = "content"
 
 _MAX_VERSION = 1_000_000
 _NO_FEATURES: Mapping[str, object] = MappingProxyType({})
+_FEW = 128
 _REMEMBERED_VALUES = 1024
 _REMEMBERED_SIZES = 256
 
@@ -195,7 +196,25 @@ class FeatureSchema:
         self._check_cell_count(shape[1])
         if self._open is not None:
             return self._encode_open(contexts, candidates, shape)
+        if shape[1] == 1 and shape[0] <= _FEW:
+            return self._encode_single(contexts, candidates)
         return read_only(self._encode_fields(*self._read_fields(contexts, candidates), shape))
+
+    def _encode_single(
+        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Mapping[str, object]]
+    ) -> FloatArray:
+        """Encode n requests of one candidate each: few numbers of each field, for which lists are quicker."""
+        count, width = len(candidates), self.dimension
+        cells = self._blank_row * count
+        for name, default, columns, encode_one in self._context_steps:
+            rows = [encode_one(context.get(name, default)) for context in contexts]
+            for column, encoded in enumerate(zip(*rows, strict=True), columns.start):
+                cells[column::width] = encoded
+        self._fill_candidate_cells(cells, candidates)
+        x: FloatArray = np.ndarray((count, 1, width), np.float64, _build_packer(len(cells))(*cells))
+        if self._unbounded:
+            self._check_magnitude(x[:, 0])
+        return x
 
     def _encode_open(
         self,
