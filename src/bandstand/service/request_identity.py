@@ -89,11 +89,13 @@ def _read_features(catalogue: Catalogue, request: Mapping[str, Any]) -> Mapping[
     if catalogue.is_open:
         of_context = _drop_unread(catalogue, catalogue.context_fields, context)
         return {**of_context, **_drop_unread(catalogue, catalogue.candidate_fields, features)}
-    given, defaults = context if "day_of_week" in catalogue.context_fields else features, catalogue.defaults
+    if day is not None and "day_of_week" in catalogue.context_fields:
+        features = context
+    defaults = catalogue.defaults
     return {
         name: value
-        for name, value in given.items()
-        if value is not None and name in defaults and value != defaults[name]
+        for name, value in features.items()
+        if name in defaults and value != defaults[name] and value is not None
     }
 
 
