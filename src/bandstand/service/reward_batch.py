@@ -29,8 +29,8 @@ from bandstand.store.tables.windows import LOGGING_ONLY
 _LEGACY_FIELDS = frozenset({"user_id", "tip_id", "features"})
 _encode_json = msgspec.json.Encoder().encode
 
-_Unencoded = tuple[int, Mapping[str, Any], Mapping[str, Any]]
-"""Of a reward in the legacy form: its number in the batch, its context, its features."""
+_Unencoded = tuple[int, Reward, Mapping[str, Any], Mapping[str, Any]]
+"""A reward in the legacy form: its number in the batch, itself, its context, its features."""
 
 
 class RewardingContext(Protocol):
@@ -141,7 +141,7 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
         try:
             if each.decision is None:
                 reward, context = _build_legacy(deployment, each, ts)
-                legacy.setdefault(reward.policy.name, []).append((number, context, each.request["features"]))
+                legacy.setdefault(reward.policy.name, []).append((number, reward, context, each.request["features"]))
             else:
                 reward = _build_from_decision(deployment, each, each.decision, ts, parts)
         except Exception as error:  # noqa: BLE001 (whoever asked has it)
@@ -151,11 +151,11 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
     for name, unencoded in legacy.items():
         policy = deployment.catalogue.policies[name]
         try:
-            _encode(policy, built, unencoded)
+            _encode(policy, unencoded)
         except Exception:  # noqa: BLE001 (one of them is at fault: each is tried alone)
             for alone in unencoded:
                 try:
-                    _encode(policy, built, [alone])
+                    _encode(policy, [alone])
                 except Exception as error:  # noqa: BLE001 (whoever asked has it)
                     built[alone[0]] = error
     return built
@@ -187,7 +187,7 @@ def _build_from_decision(
         idempotency=each.idempotency,
         settings=parts,
         part=_build_part(each, settings) if request.get("metrics") is not None else None,
-        reaction=_read_reaction(request, ts, settings),
+        reaction=_read_reaction(request, ts, settings) if "reaction" in request else None,
     )
 
 
@@ -231,18 +231,16 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
         x=None,
         features=_encode_json({"context": context, "features": request["features"]}),
         idempotency=each.idempotency,
-        reaction=_read_reaction(request, ts, deployment.reward_settings),
+        reaction=_read_reaction(request, ts, deployment.reward_settings) if "reaction" in request else None,
     )
     return reward, context
 
 
-def _encode(policy: Policy, built: Sequence[Reward | Exception], unencoded: Sequence[_Unencoded]) -> None:
+def _encode(policy: Policy, unencoded: Sequence[_Unencoded]) -> None:
     """Give rewards of one policy in the legacy form their features."""
-    numbers, contexts, features = zip(*unencoded, strict=True)
+    _, rewards, contexts, features = zip(*unencoded, strict=True)
     x = policy.schema.encode_requests(contexts, features)
-    for number, row in zip(numbers, x[:, 0], strict=True):
-        reward = built[number]
-        assert isinstance(reward, Reward)  # noqa: S101 (others have no number here)
+    for reward, row in zip(rewards, x[:, 0], strict=True):
         reward.x = row.copy()  # a view would keep its neighbours in memory for as long
 
 
