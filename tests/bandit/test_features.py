@@ -255,8 +255,11 @@ def test_requests_encoded_together_are_encoded_as_they_are_alone(
     together = tips.encode_columns(context, features, (requests, count))
     assert together.shape == (requests, count, tips.dimension)
     assert not together.flags.writeable
-    for row, (values, candidates) in zip(together, asked, strict=True):
-        assert row.tobytes() == tips.encode(values, candidates).tobytes()
+    offered = [candidate for _, candidates in asked for candidate in candidates]
+    gathered = tips.encode_requests([values for values, _ in asked], offered)
+    for row, same, (values, candidates) in zip(together, gathered, asked, strict=True):
+        assert row.tobytes() == same.tobytes() == tips.encode(values, candidates).tobytes()
+    assert not gathered.flags.writeable
 
 
 def test_fields_that_are_missing_from_all_requests_take_their_defaults_together_too() -> None:
@@ -271,3 +274,5 @@ def test_what_is_refused_alone_is_refused_together() -> None:
         EVERYTHING.encode_columns({}, {}, (1, many))
     with pytest.raises(InvalidRequestError, match="too large"):
         EVERYTHING.encode_columns({}, {"age": [1.0, 1e300]}, (2, 1))
+    with pytest.raises(InvalidRequestError, match="too large"):
+        EVERYTHING.encode_requests([{}, {}], [{"age": 1.0}, {"age": 1e300}])

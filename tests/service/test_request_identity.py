@@ -111,8 +111,14 @@ def test_the_plainest_requests_hash_as_they_always_did() -> None:
         {"decision_id": "d", "reaction": {"action": "done", "dwell_ms": 5.0}},
         {"decision_id": "d", "turn": {"query_t": "", "answer_t": "a", "query_t1": "b"}},
         {"user_id": "ada", "tip_id": "t", "reward": -1.0, "features": {"priority": 4}},
+        {"decision_id": 'é "\\ \ud800 😀', "reward": -0.0},
+        {"decision_id": "d", "reward": 1},
+        {"decision_id": "d", "reward": 1e-07, "metrics": {"clicks": 2.0}},
+        {"user_id": 'é "\\', "tip_id": "\x7f😀", "reward": 1 / 3, "features": {}},
+        {"tip_id": "t", "reward": 0.1, "features": {"task_age_days": 1e22, "is_overdue": True, "hour_of_day": 3}},
     ):
         assert hash_reward_request(CATALOGUE, request) == hash_body(request)
+        assert hash_reward_request(CATALOGUE, {"reaction": None, "metrics": None, **request}) == hash_body(request)
 
 
 async def test_a_reward_that_was_logged_by_its_whole_body_is_known_again(

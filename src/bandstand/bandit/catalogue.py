@@ -6,6 +6,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
+from bandstand.bandit.columns import RawValue
 from bandstand.bandit.features import FeatureSchema, Field
 from bandstand.bandit.policies import KINDS, First, Policy
 from bandstand.definition import NAME_PATTERN, DefinitionTable, describe_unknown, is_name, to_configuration_error
@@ -37,6 +38,11 @@ class Catalogue:
     def is_open(self) -> bool:
         """Whether some schema reads whatever context and candidates have."""
         return any(schema.is_open for schema in self.schemas.values())
+
+    @cached_property
+    def defaults(self) -> Mapping[str, RawValue]:
+        """The default of every field, by its name: no two fields have the same."""
+        return {name: field.default for name, field in (*self.context_fields.items(), *self.candidate_fields.items())}
 
     @classmethod
     def parse(

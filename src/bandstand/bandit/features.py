@@ -30,6 +30,7 @@ CONTENT = "content"
 
 _MAX_VERSION = 1_000_000
 _NO_FEATURES: Mapping[str, object] = MappingProxyType({})
+_FEW = 128
 _REMEMBERED_VALUES = 1024
 _REMEMBERED_SIZES = 256
 
@@ -164,15 +165,21 @@ class FeatureSchema:
         Raises:
             InvalidRequestError: K·d exceeds 65,536, or |x| exceeds 10⁶ in a column without limits.
         """
-        count, width = len(candidates), self.dimension
+        count = len(candidates)
         self._check_cell_count(count)
         if self._open is not None:
             alone: FloatArray = self._encode_open([context], candidates, (1, count))[0]
             return alone
-        cells = self._build_context_cells(context, count)
+        row = self._blank_row.copy()
+        for name, default, columns, encode_one in self._context_steps:
+            row[columns] = encode_one(context.get(name, default))
+        cells = row * count
         self._fill_candidate_cells(cells, candidates)
+        return self._pack(cells, count)
+
+    def _pack(self, cells: list[float], count: int) -> FloatArray:
         # Packing the list into bytes takes half the time of np.array on it.
-        x: FloatArray = np.ndarray((count, width), np.float64, _build_packer(len(cells))(*cells))
+        x: FloatArray = np.ndarray((count, self.dimension), np.float64, _build_packer(len(cells))(*cells))
         if self._unbounded:
             self._check_magnitude(x)
         return x
@@ -195,7 +202,23 @@ class FeatureSchema:
         self._check_cell_count(shape[1])
         if self._open is not None:
             return self._encode_open(contexts, candidates, shape)
+        if shape[1] == 1 and shape[0] <= _FEW:
+            return self._encode_single(contexts, candidates)
         return read_only(self._encode_fields(*self._read_fields(contexts, candidates), shape))
+
+    def _encode_single(
+        self, contexts: Sequence[Mapping[str, object]], candidates: Sequence[Mapping[str, object]]
+    ) -> FloatArray:
+        """Encode n requests of one candidate each: few numbers of each field, for which lists are quicker."""
+        count, width = len(candidates), self.dimension
+        cells = self._blank_row * count
+        for name, default, columns, encode_one in self._context_steps:
+            rows = [encode_one(context.get(name, default)) for context in contexts]
+            for column, encoded in enumerate(zip(*rows, strict=True), columns.start):
+                cells[column::width] = encoded
+        self._fill_candidate_cells(cells, candidates)
+        alone: FloatArray = self._pack(cells, count)[:, None]
+        return alone
 
     def _encode_open(
         self,
@@ -219,12 +242,6 @@ class FeatureSchema:
             {name: _list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
             {name: _list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
         )
-
-    def _build_context_cells(self, context: Mapping[str, object], count: int) -> list[float]:
-        row = self._blank_row.copy()
-        for name, default, columns, encode_one in self._context_steps:
-            row[columns] = encode_one(context.get(name, default))
-        return row * count
 
     def _fill_candidate_cells(self, cells: list[float], candidates: Sequence[Mapping[str, object]]) -> None:
         """Fill what candidates and products say into rows that hold the context."""

@@ -142,7 +142,8 @@ class RewardSettings:
         Raises:
             InvalidRequestError: it is not, or not a number (true and false are none).
         """
-        if is_number(value) and self.minimum <= value <= self.maximum:
+        # A float that is not finite is in no range.
+        if (type(value) is float or is_number(value)) and self.minimum <= value <= self.maximum:
             return float(value)
         message = f"must be a finite number in [{self.minimum:g}, {self.maximum:g}]"
         raise InvalidRequestError(f"reward {message}.", [FieldError("reward", message)])

@@ -88,7 +88,8 @@ class RidgeState:
         Raises:
             ValueError: x is of another shape, or x, r or w is not finite, or w ≤ 0; nothing has changed.
         """
-        sums = self.sums + self._compute_contribution(x, r, w)
+        sums = self._compute_contribution(x, r, w)
+        sums += self.sums
         rr = None if self.rr is None else self.rr + r * r * w
         return type(self)(read_only(sums), rr, self.weight + w, self.count + 1)
 

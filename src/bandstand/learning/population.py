@@ -226,9 +226,11 @@ class PopulationPriorRefresher:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_due(self, pool: PriorPool) -> bool:
-        return pool.is_reset or pool.new_rewards >= self._schedule.count_needed(
-            pool.prior.rewards, pool.policy.refresh_rewards
-        )
+        prior, known = pool.prior, pool.needed
+        if known is None or known[0] is not prior:
+            known = prior, self._schedule.count_needed(prior.rewards, pool.policy.refresh_rewards)
+            pool.needed = known
+        return pool.is_reset or pool.new_rewards >= known[1]
 
     async def _fit_prior(self, pool: PriorPool, share: float = 1.0, *, cold: bool = False) -> None:
         """Replace the prior by what the reservoir supports now; if that fails the old one stands."""

@@ -21,6 +21,7 @@ class PriorPool:
         learned_seq: the newest event that the prior knows.
         seq: the newest event that the reservoir knows.
         new_rewards: rewards of users in the reservoir since the last refresh.
+        needed: how many of them make a refresh due, of which prior; ``None`` if nobody has asked.
         is_reset: a user was reset since, and the prior is to forget them at once.
         lineage: what is kept of earlier generations, the newest last.
         on_disk: users whom the file names.
@@ -37,6 +38,7 @@ class PriorPool:
         self.learned_seq = 0
         self.seq = 0
         self.new_rewards = 0
+        self.needed: tuple[PopulationPrior, int] | None = None
         self.is_reset = False
         self.learned_at: str | None = None
         self.checksum: str | None = None

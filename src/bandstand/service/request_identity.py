@@ -15,7 +15,9 @@ from bandstand.bandit.features import Field, read_features
 
 _EMPTY: Mapping[str, Any] = {}
 _EMPTY_HASH = hashlib.blake2b(digest_size=16)  # to copy it takes half as long as to make one
-_VALUES = ("reward", "reaction", "turn", "metrics")
+_RARE_VALUES = frozenset({"reaction", "turn", "metrics"})
+_VALUES = ("reward", *_RARE_VALUES)
+_quote = encode_basestring_ascii
 _encode_parts = c_make_encoder(
     markers=None,
     default=json.JSONEncoder().default,
@@ -40,19 +42,18 @@ def hash_reward_request(catalogue: Catalogue, request: Mapping[str, Any]) -> byt
     With a ``decision_id`` the features are the decision's, and ``user_id`` and ``tip_id`` only have to agree with it
     (:func:`is_about`). Without one they are read, and so is what the features say beyond their defaults.
     """
-    read = {name: _drop_nulls(value) for name in _VALUES if (value := request.get(name)) is not None}
-    if request.get("decision_id") is not None:
-        read["decision_id"] = request["decision_id"]
-        return hash_body(read)
-    read |= {name: request[name] for name in ("user_id", "tip_id") if request.get(name) is not None}
-    features = request.get("features") or _EMPTY
-    day = request.get("day_of_week")
-    given = features if day is None else {**features, "day_of_week": day}
-    read["features"] = {
-        **_drop_unread(catalogue, catalogue.context_fields, given),
-        **_drop_unread(catalogue, catalogue.candidate_fields, features),
-    }
-    return hash_body(read)
+    decision_id, value = request.get("decision_id"), request.get("reward")
+    is_plain = type(value) is float and _RARE_VALUES.isdisjoint(request)
+    if decision_id is not None:
+        if is_plain:
+            return _hash_text(f'{{"decision_id": {_quote(decision_id)}, "reward": {value!r}}}')
+        return hash_body({**_read_values(request), "decision_id": decision_id})
+    features, user_id, tip_id = _read_features(catalogue, request), request.get("user_id"), request.get("tip_id")
+    if is_plain and user_id is not None and tip_id is not None:
+        whom = f'"tip_id": {_quote(tip_id)}, "user_id": {_quote(user_id)}'
+        return _hash_text(f'{{"features": {_to_canonical_json(features)}, "reward": {value!r}, {whom}}}')
+    said = {name: of for name, of in (("user_id", user_id), ("tip_id", tip_id)) if of is not None}
+    return hash_body({**_read_values(request), **said, "features": features})
 
 
 def is_about(request: Mapping[str, Any], user_id: str, tip_id: str) -> bool:
@@ -62,14 +63,40 @@ def is_about(request: Mapping[str, Any], user_id: str, tip_id: str) -> bool:
 
 def hash_body(request: Mapping[str, Any]) -> bytes:
     """16 bytes over a whole request, whatever the order of its fields; ledgers hold such of rewards from before."""
+    return _hash_text(_to_canonical_json(request))
+
+
+def _hash_text(text: str) -> bytes:
     hashed = _EMPTY_HASH.copy()
-    hashed.update(_to_canonical_json(request).encode())
+    hashed.update(text.encode())
     return hashed.digest()
 
 
 def _to_canonical_json(value: object) -> str:
     """What ``json.dumps(value, sort_keys=True)`` returns, with an encoder that is made once and not for each call."""
     return "".join(_encode_parts(value, 0))
+
+
+def _read_values(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reward request gives of its value, or of what its value is made of."""
+    return {name: _drop_nulls(value) for name in _VALUES if (value := request.get(name)) is not None}
+
+
+def _read_features(catalogue: Catalogue, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is read of the features of a reward in the legacy form, which may be of the context or of the candidate."""
+    features, day = request.get("features") or _EMPTY, request.get("day_of_week")
+    context = features if day is None else {**features, "day_of_week": day}
+    if catalogue.is_open:
+        of_context = _drop_unread(catalogue, catalogue.context_fields, context)
+        return {**of_context, **_drop_unread(catalogue, catalogue.candidate_fields, features)}
+    if day is not None and "day_of_week" in catalogue.context_fields:
+        features = context
+    defaults = catalogue.defaults
+    return {
+        name: value
+        for name, value in features.items()
+        if name in defaults and value != defaults[name] and value is not None
+    }
 
 
 def _read_score_request(catalogue: Catalogue, request: Mapping[str, Any]) -> object:

@@ -26,7 +26,11 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart, UnreadReward
 from bandstand.store.tables.windows import LOGGING_ONLY
 
+_LEGACY_FIELDS = frozenset({"user_id", "tip_id", "features"})
 _encode_json = msgspec.json.Encoder().encode
+
+_Unencoded = tuple[int, Reward, Mapping[str, Any], Mapping[str, Any]]
+"""A reward in the legacy form: its number in the batch, itself, its context, its features."""
 
 
 class RewardingContext(Protocol):
@@ -154,34 +158,37 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
     another candidate; ``UnknownDecisionError`` and ``WrongPolicyError``, that it was another user's, or of another
     policy.
     """
-    ts = deployment.clock()
+    ts, settings = deployment.clock(), deployment.reward_settings
+    parts = settings if settings.takes_parts else None
     built: list[Reward | Exception] = []
-    legacy: dict[str, list[int]] = {}  # by policy
+    legacy: dict[str, list[_Unencoded]] = {}  # by policy
     for number, each in enumerate(requests):
         try:
             if each.decision is None:
-                reward = _build_legacy(deployment, each, ts)
-                legacy.setdefault(reward.policy.name, []).append(number)
+                reward, context = _build_legacy(deployment, each, ts)
+                legacy.setdefault(reward.policy.name, []).append((number, reward, context, each.request["features"]))
             else:
-                reward = _build_from_decision(deployment, each, each.decision, ts)
+                reward = _build_from_decision(deployment, each, each.decision, ts, parts)
         except Exception as error:  # noqa: BLE001 (whoever asked has it)
             built.append(error)
         else:
             built.append(reward)
-    for name, numbers in legacy.items():
+    for name, unencoded in legacy.items():
         policy = deployment.catalogue.policies[name]
         try:
-            _encode(policy, requests, built, numbers)
+            _encode(policy, unencoded)
         except Exception:  # noqa: BLE001 (one of them is at fault: each is tried alone)
-            for number in numbers:
+            for alone in unencoded:
                 try:
-                    _encode(policy, requests, built, [number])
+                    _encode(policy, [alone])
                 except Exception as error:  # noqa: BLE001 (whoever asked has it)
-                    built[number] = error
+                    built[alone[0]] = error
     return built
 
 
-def _build_from_decision(deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float) -> Reward:
+def _build_from_decision(
+    deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float, parts: RewardSettings | None
+) -> Reward:
     request = each.request
     if request.get("user_id", decision.person) != decision.person:
         raise _build_unknown_error()
@@ -203,9 +210,9 @@ def _build_from_decision(deployment: RewardingContext, each: RewardRequest, deci
         x=None,
         decision_id=decision.decision_id,
         idempotency=each.idempotency,
-        settings=settings if settings.takes_parts else None,
+        settings=parts,
         part=_build_part(each, settings) if request.get("metrics") is not None else None,
-        reaction=_read_reaction(request, ts, settings),
+        reaction=_read_reaction(request, ts, settings) if "reaction" in request else None,
     )
 
 
@@ -223,12 +230,12 @@ def _build_part(each: RewardRequest, settings: RewardSettings) -> RewardPart:
     return RewardPart(each.value, metrics=document, formula=formula)
 
 
-def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> Reward:
-    """A reward in the legacy form, not encoded yet."""
+def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) -> tuple[Reward, Mapping[str, Any]]:
+    """A reward in the legacy form, not encoded yet, and what its features say of the context."""
     request = each.request
     policy = each.policy or deployment.choose_policy(None, request.get("user_id"))
-    missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
-    if missing:
+    if not request.keys() >= _LEGACY_FIELDS:
+        missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])
     if deployment.has_one_model:
@@ -237,7 +244,8 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
     if policy.schema.is_open:
         message = f"{policy.name} reads all of a context and a candidate, which this form does not tell apart"
         raise InvalidRequestError(message, [FieldError("decision_id", "required by a policy with open features")])
-    return Reward(
+    context = _read_context(policy, request)
+    reward = Reward(
         user_id=request["user_id"],
         policy=deployment.policy_refs[policy.name],
         tip_id=request["tip_id"],
@@ -246,22 +254,18 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
         ts=ts,
         body_hash=hash_reward_request(deployment.catalogue, request),
         x=None,
-        features=_encode_json({"context": _read_context(policy, request), "features": request["features"]}),
+        features=_encode_json({"context": context, "features": request["features"]}),
         idempotency=each.idempotency,
-        reaction=_read_reaction(request, ts, deployment.reward_settings),
+        reaction=_read_reaction(request, ts, deployment.reward_settings) if "reaction" in request else None,
     )
+    return reward, context
 
 
-def _encode(
-    policy: Policy, requests: Sequence[RewardRequest], built: Sequence[Reward | Exception], numbers: Sequence[int]
-) -> None:
+def _encode(policy: Policy, unencoded: Sequence[_Unencoded]) -> None:
     """Give rewards of one policy in the legacy form their features."""
-    given = [requests[number].request for number in numbers]
-    contexts = [_read_context(policy, request) for request in given]
-    x = policy.schema.encode_requests(contexts, [request["features"] for request in given])
-    for number, row in zip(numbers, x[:, 0], strict=True):
-        reward = built[number]
-        assert isinstance(reward, Reward)  # noqa: S101 (others have no number here)
+    _, rewards, contexts, features = zip(*unencoded, strict=True)
+    x = policy.schema.encode_requests(contexts, features)
+    for reward, row in zip(rewards, x[:, 0], strict=True):
         reward.x = row.copy()  # a view would keep its neighbours in memory for as long
 
 

@@ -25,7 +25,7 @@ def refuse(number: int) -> Callable[..., object]:
 def test_there_is_room_and_nothing_is_left_behind(tmp_path: Path) -> None:
     room = DiskRoom(tmp_path)
     assert not room.is_full()
-    room.record(full=True)
+    room.was_full = True
     assert not room.is_full(), "there is room again"
     assert list(tmp_path.iterdir()) == []
 
@@ -43,9 +43,9 @@ def test_after_a_refusal_only_writing_tells(tmp_path: Path, monkeypatch: pytest.
     room = DiskRoom(tmp_path)
     monkeypatch.setattr(Path, "open", refuse(number))
     assert not room.is_full()
-    room.record(full=True)
+    room.was_full = True
     assert room.is_full()
-    room.record(full=False)
+    room.was_full = False
     assert not room.is_full()
 
 
@@ -53,6 +53,6 @@ def test_a_disk_that_answers_with_another_error_is_not_called_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = DiskRoom(tmp_path)
-    room.record(full=True)
+    room.was_full = True
     monkeypatch.setattr(Path, "open", refuse(errno.EIO))
     assert not room.is_full()

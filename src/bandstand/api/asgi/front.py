@@ -204,15 +204,14 @@ class FrontController:
         """What begins a call of this loop; ``None`` if it was refused, and answered."""
         call.started = perf_counter()
         call.request_id = self._resolve_request_id(call.headers)
-        _, name, *rest = call.path.split("/")
+        name, policy, route = _parse_hot_path(call.path)
         try:
             call.client = self._access.authorize(call.headers, "serve")
             call.query = validate_query(call.query) if call.query else b""
-            call.policy = decode_segment(rest[0]) if rest else None
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             self._refuse_call(call, error)
             return None
-        call.route = f"/{name}/{{policy}}" if rest else f"/{name}"
+        call.policy, call.route = policy, route
         return self._handlers[name]
 
     def _begin(self, call: HotCall, begin: Handler) -> None:
@@ -374,6 +373,13 @@ class FrontController:
             if text.isascii() and text.isprintable() and text:
                 return text
         return f"{self._id_prefix}{next(self._id_counter):08x}"
+
+
+@lru_cache(_MAX_TARGETS)
+def _parse_hot_path(path: str) -> tuple[str, str | None, str]:
+    """Name of the call, its policy if the raw path names one, and its template."""
+    _, name, *rest = path.split("/")
+    return (name, decode_segment(rest[0]), f"/{name}/{{policy}}") if rest else (name, None, f"/{name}")
 
 
 def _to_problem(error: BaseException | None, request_id: str, client: str) -> BandstandError:

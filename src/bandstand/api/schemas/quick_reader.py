@@ -24,6 +24,8 @@ _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
 _DIGIT_STEP = 512
 _MANY_DIGITS = re.compile(rb"[0-9]{8}")
 """In a number of 4,300 digits, which is as many as pydantic takes, each 512th byte is one, eight times."""
+_MAX_SHORT = 7 * _DIGIT_STEP
+"""A body of so many bytes has not eight of these."""
 _CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """The pattern of an identifier, which a body of printable ASCII without escapes cannot violate."""
 _NOT_READ = Annotated[int, msgspec.Meta(ge=1, le=0)]
@@ -49,13 +51,16 @@ def build_quick_reader(schema: Mapping[str, Any]) -> QuickReader:
     decode = msgspec.json.Decoder(_build_type(schema, schema.get("$defs", {}))).decode
 
     def read(body: bytes) -> dict[str, Any] | None:
-        if not body.isascii() or b"\\" in body or b"\x7f" in body or _MANY_DIGITS.search(body[::_DIGIT_STEP]):
+        if not body.isascii() or b"\\" in body or b"\x7f" in body:
+            return None
+        if len(body) > _MAX_SHORT and _MANY_DIGITS.search(body[::_DIGIT_STEP]):
             return None
         try:
             request: dict[str, Any] = decode(body)
         except (msgspec.DecodeError, RecursionError):
             return None
-        return None if _may_be_deep(body, request) else request
+        # Each that opens has one that closes.
+        return None if len(body) > 2 * _MAX_BRACKETS and _may_be_deep(body, request) else request
 
     return read
 

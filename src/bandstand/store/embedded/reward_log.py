@@ -185,8 +185,10 @@ class EmbeddedRewards:
             linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
         row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
         rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
-        add_reaction_row(rows, reward)
-        add_key_row(rows, reward, self._keys.rewards)
+        if reward.reaction is not None:
+            add_reaction_row(rows, reward)
+        if reward.idempotency is not None:
+            add_key_row(rows, reward, self._keys.rewards)
         answered = (None if decision is None else decision.ts) if linked is None else linked.ts
         sums = (
             build_arrival(reward, policy_id, answered),

@@ -326,7 +326,7 @@ class StateDirectory:
             if isinstance(error, sqlite3.IntegrityError):
                 error = EventCollisionError("the event collided with another; try again")
             self._last_error = str(error)
-        self._room.record(full=isinstance(error, StorageFullError))
+        self._room.was_full = error is not None and isinstance(error, StorageFullError)
         if user.stale:
             self.users.drop_if_stale(user)
         return error

@@ -14,6 +14,9 @@ from bandstand.store.records import LAST_SEQ, first_seq_at
 MAX_OPEN = 100
 """Decisions of a user that are looked among, the newest: a bound on memory and on the work of a reward."""
 
+_FEW = 8
+"""So many are looked through, the newest first, for less than it costs to note each by its tip."""
+
 _SELECT_OPEN = """SELECT d.seq, p.name, d.tip_id, d.ts FROM (
         SELECT seq, policy, tip_id, ts FROM decisions WHERE ts > ?1 AND seq IN (
             SELECT seq FROM user_decisions WHERE uid = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5)
@@ -52,7 +55,7 @@ class OpenDecisions:
         self.first_seq = LAST_SEQ
         # Policy, tip and when, by number, the oldest first: one object of each, for the cycle collector visits them.
         self._open: dict[int, tuple[str, str, float]] = {}
-        # The same by policy and tip, the newest last; made when the first legacy reward comes, for most never get one.
+        # The same by policy and tip, the newest last; made when a legacy reward finds many, for most users have few.
         self._by_tip: dict[_Tip, list[int]] | None = None
         self._answered: set[int] = set()  # rewarded since the user came into memory, of those not loaded yet
 
@@ -79,14 +82,9 @@ class OpenDecisions:
 
     def take(self, policy: str, tip_id: str, after: float) -> OpenDecision | None:
         """Take out the newest decision of a policy and tip, if it was made after ``after``; ``None`` for none."""
-        if self._by_tip is None:
-            self._by_tip = {}
-            for seq, (of, tip, _) in self._open.items():
-                self._by_tip.setdefault((of, tip), []).append(seq)
-        seqs = self._by_tip.get((policy, tip_id))
-        if seqs is None:
+        newest = self._find_newest(policy, tip_id)
+        if newest is None:
             return None
-        newest = seqs[-1]
         ts = self._open[newest][2]
         if ts <= after:
             return None
@@ -96,6 +94,19 @@ class OpenDecisions:
     def give_back(self, decision: OpenDecision) -> None:
         """Put back what was taken for a reward that was refused."""
         self._replace(sorted([*self._list(), decision]))
+
+    def _find_newest(self, policy: str, tip_id: str) -> int | None:
+        if self._by_tip is None:
+            if len(self._open) <= _FEW:
+                for seq, (of, tip, _) in reversed(self._open.items()):
+                    if tip == tip_id and of == policy:
+                        return seq
+                return None
+            self._by_tip = {}
+            for seq, (of, tip, _) in self._open.items():
+                self._by_tip.setdefault((of, tip), []).append(seq)
+        seqs = self._by_tip.get((policy, tip_id))
+        return None if seqs is None else seqs[-1]
 
     def _list(self) -> list[OpenDecision]:
         return [OpenDecision(seq, *rest) for seq, rest in self._open.items()]

@@ -17,15 +17,14 @@ class DiskRoom:
 
     Args:
         folder: where the ledger is.
+
+    Attributes:
+        was_full: what the newest commit met.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._was_full = False
-
-    def record(self, *, full: bool) -> None:
-        """Take note of what the newest commit met."""
-        self._was_full = full
+        self.was_full = False
 
     def is_full(self) -> bool:
         """Whether the next commit is likely to be refused.
@@ -36,11 +35,11 @@ class DiskRoom:
             disk = os.statvfs(self._folder)
             if disk.f_bavail * disk.f_frsize < _PROBE_BYTES:
                 return True
-            if self._was_full:
+            if self.was_full:
                 self._try_to_write()
         except OSError as error:
             return is_disk_full(error)
-        self._was_full = False
+        self.was_full = False
         return False
 
     def count_free(self) -> int | None:

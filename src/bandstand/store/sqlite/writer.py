@@ -120,7 +120,8 @@ class Writer:
             return
         self._pending.append(operation)
         self._pending_functions += operation.exclusive is not None
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
 
     async def call(self, function: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         """Run ``function(connection)`` in its turn, outside any group, then sync; return what it returns."""

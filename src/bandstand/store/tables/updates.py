@@ -72,7 +72,7 @@ def get_shadow_updates(
 ) -> Updates:
     """The policies in the shadow that a new reward of ``ref`` teaches, by its own features or its decision."""
     if features is not None:
-        return build_shadow_updates(registry, ref, LAST_SEQ, features, None, None)
+        return build_shadow_updates(registry, ref, LAST_SEQ, features, None, None) if registry.get_shadows() else ()
     return () if decision is None else decision.shadow_updates or ()
 
 
