@@ -8,7 +8,8 @@ import pytest
 
 from bandstand.errors import ConfigurationError, StorageUnavailableError
 from bandstand.store.postgres.address import LedgerAddress
-from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane, Work
+from bandstand.store.postgres.connections import Channel, ConnectionPool, Work
+from bandstand.store.postgres.group_lane import GroupLane
 from bandstand.store.postgres.store import SharedStore
 from bandstand.store.protocol import Store
 from tests.store.given import CATALOGUE, Subject, assert_same

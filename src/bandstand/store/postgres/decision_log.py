@@ -10,7 +10,7 @@ from bandstand.errors import StorageUnavailableError
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.columns import to_columns
-from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel, GroupLane
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel
 from bandstand.store.postgres.decision_rows import (
     DECISION,
     DECISIONS_BY_ID,
@@ -28,6 +28,7 @@ from bandstand.store.postgres.decision_statements import (
     LOG_SUBJECTS_DECISIONS,
     REGISTER_USERS,
 )
+from bandstand.store.postgres.group_lane import GroupLane
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_statements import COUNTED_REASONS, PARTS_OF_DECISION, to_part_reward
 from bandstand.store.postgres.picked_request import cut_request

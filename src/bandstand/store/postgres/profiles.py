@@ -11,8 +11,9 @@ from bandstand.bandit.loop_definition import EVERYBODY
 from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, StorageUnavailableError
 from bandstand.store.learners.documents import DocumentError, parse, render
-from bandstand.store.postgres.connections import Channel, ConnectionPool, GroupLane
+from bandstand.store.postgres.connections import Channel, ConnectionPool
 from bandstand.store.postgres.folding import EVENT_COLUMNS, Event, fold_events
+from bandstand.store.postgres.group_lane import GroupLane
 from bandstand.store.records import Reward
 from bandstand.store.tables.policies import PolicyRegistry
 

@@ -16,7 +16,7 @@ from bandstand.errors import (
 from bandstand.store.ids import get_nonce, parse_event_id
 from bandstand.store.outcomes import Outcome, settle_with
 from bandstand.store.postgres.columns import to_columns
-from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel, GroupLane
+from bandstand.store.postgres.connections import TOUCH_STRIPE, Channel
 from bandstand.store.postgres.decision_log import SharedDecisions
 from bandstand.store.postgres.decision_rows import REWARD_FIELDS, to_reward
 from bandstand.store.postgres.decision_statements import (
@@ -28,6 +28,7 @@ from bandstand.store.postgres.decision_statements import (
     SETTLE_SHADOWS,
 )
 from bandstand.store.postgres.errors import to_storage_error
+from bandstand.store.postgres.group_lane import GroupLane
 from bandstand.store.postgres.ledger import SharedLedger
 from bandstand.store.postgres.part_log import SharedRewardParts
 from bandstand.store.postgres.part_statements import PART_BY_KEY, to_part_reward
