@@ -173,12 +173,16 @@ class Classifier:
         """Load the shipped model for ``followup-v1`` or ``correction-v1``."""
         return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
 
-    def predict_probabilities(self, normalised: NormalisedTurn) -> Floats:
+    def predict_probabilities(self, normalised: NormalisedTurn, buckets: Buckets | None = None) -> Floats:
         """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1.
 
         Where nothing of a message speaks of the answer, no label takes a stand.
+
+        Args:
+            normalised: the turn.
+            buckets: the turn's, where the caller has them already.
         """
-        logits = self._compute_logits(extract_buckets(normalised))
+        logits = self._compute_logits(extract_buckets(normalised) if buckets is None else buckets)
         if normalised.is_aside:
             logits = np.where(self._takes_stand, -np.inf, logits)
         odds = np.exp(logits - logits.max())
@@ -227,6 +231,7 @@ def build_verdict(
     normalised: NormalisedTurn,
     rule: str | None = None,
     stated: Target | None = None,
+    target: Target | None = None,
 ) -> Verdict:
     """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
 
@@ -242,6 +247,7 @@ def build_verdict(
         normalised: the turn, from which the target is found.
         rule: the rule that counts, if there is one.
         stated: the target that a rule states, if one does.
+        target: what the message speaks of, where that is known already.
     """
     pairs = list(zip(taxonomy.labels, probabilities.tolist(), strict=True))
     mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
@@ -258,6 +264,6 @@ def build_verdict(
         model=model,
         probabilities=tuple([(label.name, min(1.0, p)) for label, p in pairs]),
         rule=rule,
-        target=find_target(normalised, polarity, stated),
+        target=target or find_target(normalised, polarity, stated),
         about=bool(normalised.about),
     )

@@ -7,20 +7,23 @@ import numpy as np
 
 from bandstand.judge.arbiter import IntentCandidate, RuleSignal
 from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
+from bandstand.judge.local.feedback import FeedbackModel, Hearing
 from bandstand.judge.local.lexicon import (
     SIDES,
     contradicts_stand,
     find_side,
     supports_stand,
 )
+from bandstand.judge.local.ngrams import Buckets, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.local.rules import RuleMatch, Rules, format_match, get_stated_target
 from bandstand.judge.local.signal import has_signal, report_no_signal
+from bandstand.judge.local.target import find_target
 from bandstand.judge.local.topic_shift import compute_shift_probability, may_shift
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Judged, Verdict
+from bandstand.judge.verdict import Judged, Target, Verdict
 
 _MAX_RULE_SCORE: Final = 0.98
 """No rule is believed beyond this, however few its measured mistakes."""
@@ -31,6 +34,8 @@ _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
 _SURE: Final = 0.8
 _VERY_SURE: Final = 0.85
+_CLEARLY_HEARD: Final = 0.6
+_HEARD: Final = 0.5
 _TINY: Final = 1e-9
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
 _SHIFT_THRESHOLD: Final = 0.5
@@ -65,6 +70,7 @@ class Local:
     Args:
         rules: the rules.
         classifier: the text model, for the same taxonomy.
+        feedback: of turns that say what was chosen, how far to believe the two; signs and words decide if left out.
 
     Raises:
         ValueError: the two have different taxonomies.
@@ -72,12 +78,13 @@ class Local:
 
     name: Final = "local"
 
-    def __init__(self, rules: Rules, classifier: Classifier) -> None:
+    def __init__(self, rules: Rules, classifier: Classifier, feedback: FeedbackModel | None = None) -> None:
         if rules.taxonomy != classifier.taxonomy:
             raise ValueError("rules and classifier must share a taxonomy")
         self.taxonomy = rules.taxonomy
         self._rules = rules
         self._classifier = classifier
+        self._feedback = feedback
         self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
         self._sides = {
             polarity: np.array([label.polarity == polarity for label in self.taxonomy.labels])
@@ -98,12 +105,13 @@ class Local:
         """
         taxonomy = taxonomy or shipped_taxonomy("followup-v1")
         classifier = Classifier(weights, taxonomy) if weights else Classifier.shipped(taxonomy.name)
-        return cls(load_shipped_rules(taxonomy), classifier)
+        return cls(load_shipped_rules(taxonomy), classifier, FeedbackModel.shipped(taxonomy))
 
     @property
     def model(self) -> str:
         """Under which its verdicts are known."""
-        return f"{self._rules.model}+{self._classifier.model}"
+        feedback = f"+{self._feedback.hash[:8]}" if self._feedback else ""
+        return f"{self._rules.model}+{self._classifier.model}{feedback}"
 
     @property
     def rules(self) -> Rules:
@@ -113,14 +121,16 @@ class Local:
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the polarity with the most mass and its likeliest label, with that label's probability."""
         normalised = normalise_turn(turn)
-        stated = self._classifier.predict_probabilities(normalised)
-        return self._combine_parts(normalised, self._rules.matches(normalised), stated)
+        buckets = extract_buckets(normalised)
+        stated = self._classifier.predict_probabilities(normalised, buckets)
+        return self._combine_parts(normalised, self._rules.matches(normalised), stated, buckets)
 
     def evidence(self, turn: CutTurn) -> Evidence:
         """Return the verdict together with what each part says, for the arbiter."""
         normalised = normalise_turn(turn)
         matches = self._rules.matches(normalised)
-        stated = self._classifier.predict_probabilities(normalised)
+        buckets = extract_buckets(normalised)
+        stated = self._classifier.predict_probabilities(normalised, buckets)
         order = np.argsort(-stated, kind="stable")
         labels = self.taxonomy.labels
         return Evidence(
@@ -129,7 +139,7 @@ class Local:
                 IntentCandidate(labels[i].name, labels[i].name, labels[i].means, float(stated[i]))
                 for i in order.tolist()
             ),
-            verdict=self._combine_parts(normalised, matches, stated),
+            verdict=self._combine_parts(normalised, matches, stated, buckets),
         )
 
     async def judge(self, turn: CutTurn) -> Judged:
@@ -138,7 +148,9 @@ class Local:
             return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _combine_parts(self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats) -> Verdict:
+    def _combine_parts(
+        self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats, buckets: Buckets
+    ) -> Verdict:
         match = matches[0] if matches else None
         joined, rationale, is_overtaken = stated, "by its wording", False
         if match is not None and self._is_overtaken(normalised, match):
@@ -160,6 +172,11 @@ class Local:
                 joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
             joined = self._cap_contradicted_stand(joined, normalised)
+        target: Target | None = None
+        if self._feedback and normalised.about and normalised.rating is None and not normalised.is_aside:
+            masses = tuple(float(stated[self._sides[polarity]].sum()) for polarity in POLARITIES)
+            heard = self._feedback.predict(Hearing(normalised, matches, masses), buckets)
+            joined, target = self._follow_feedback(joined, heard, normalised, matches)
         return build_verdict(
             joined,
             self.taxonomy,
@@ -169,6 +186,7 @@ class Local:
             normalised=normalised,
             rule=match.rule_id if match else None,
             stated=get_stated_target(matches),
+            target=target,
         )
 
     def _build_expert(self, match: RuleMatch) -> Floats:
@@ -243,9 +261,37 @@ class Local:
             is_borne_out = stated[place] >= needed
         if is_borne_out:
             return stated
-        doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
-        doubted[place] = _MAX_UNSUPPORTED
-        return np.asarray(doubted)
+        return _doubt(stated, place)
+
+    def _follow_feedback(
+        self, stated: Floats, heard: Mapping[Polarity, float], normalised: NormalisedTurn, matches: Sequence[RuleMatch]
+    ) -> tuple[Floats, Target | None]:
+        """Believe a stand on the behaviour as far as it is heard as feedback.
+
+        One that is heard clearly is a verdict by itself. One that rules and text model took must be heard too, if less
+        clearly; else it keeps at most half. A stand on something else stays what it is.
+        """
+        stand: Polarity = max(_OPPOSITES, key=heard.__getitem__)
+        if heard[stand] >= _CLEARLY_HEARD:
+            return self._give_stand(stated, stand, heard[stand]), "behaviour"
+        place = int(np.argmax(stated))
+        polarity = self.taxonomy.labels[place].polarity
+        is_borne_out = polarity == stand and heard[stand] >= _HEARD
+        if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED or is_borne_out:
+            return stated, None
+        if find_target(normalised, polarity, get_stated_target(matches)) != "behaviour":
+            return stated, None
+        return _doubt(stated, place), None
+
+    def _give_stand(self, stated: Floats, stand: Polarity, mass: float) -> Floats:
+        """Give the likeliest label of a stand this mass, and all others the rest in proportion."""
+        places = self._sides[stand].nonzero()[0]
+        place = places[stated[places].argmax()]
+        others = np.maximum(stated, _TINY)
+        others[place] = 0.0
+        given = others * ((1 - mass) / others.sum())
+        given[place] = mass
+        return np.asarray(given)
 
     def _cap_contradicted_stand(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
         """Reduce a stand that only the text model supports, if the lexicon's words contradict it."""
@@ -269,3 +315,10 @@ class Local:
         moved[others] *= (1 - shift) * mass / stated[others].sum()
         moved[self._shift] = shift * mass
         return np.asarray(moved / moved.sum())
+
+
+def _doubt(stated: Floats, place: int) -> Floats:
+    """Leave a label at most half of the mass, and give the others the rest in proportion."""
+    doubted = stated * (1 - _MAX_UNSUPPORTED) / (1 - stated[place])
+    doubted[place] = _MAX_UNSUPPORTED
+    return np.asarray(doubted)

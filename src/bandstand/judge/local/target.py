@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
@@ -32,10 +32,24 @@ from bandstand.judge.verdict import TARGETS, Target
 _STEM: Final = 5
 _MIN_WORD: Final = 3
 _NUMBER: Final = "0"
-_PERSONAL: Final[tuple[frozenset[WordKind], ...]] = (frozenset({"you"}), frozenset({"me"}), frozenset({"wish"}))
+_PERSONAL: Final[tuple[WordKind, ...]] = ("you", "me", "wish")
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
+
+
+class TargetSigns(NamedTuple):
+    """The signs of what a message speaks of.
+
+    Attributes:
+        found: their names.
+        subjects: how many words it has that question or answer were about, up to two.
+        balance: how many more speak for the behaviour than for the content.
+    """
+
+    found: list[str]
+    subjects: int
+    balance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +95,34 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
 
 def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> bool:
     """Return whether enough more signs say that a stand is about the behaviour than that it is about the content."""
+    judges = find_side(turn.judged_tokens, turn.scope.decisive)[1] == SIDES[polarity]
+    _, balance = _find_signs(turn)
+    room = balance + is_stated + (is_stated or judges) - _ENOUGH_SIGNS
+    # The answer is read only where that can still decide.
+    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, _load_words()[0])))
+
+
+def find_target_signs(turn: NormalisedTurn) -> TargetSigns:
+    """Find the signs of what a message speaks of, whatever stand it takes."""
+    found, balance = _find_signs(turn)
+    subjects = min(_MAX_SUBJECTS, len(_find_subjects(turn, _load_words()[0])))
+    return TargetSigns(found, subjects, balance - subjects)
+
+
+def _find_signs(turn: NormalisedTurn) -> tuple[list[str], int]:
+    """Find the signs that need only the message: their names, and how many more speak for the behaviour."""
     tokens = turn.judged_tokens
     stems, text = _find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()
-    signs_for = (
-        is_stated,
-        is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity],
-        manner.occur_in(stems, text),
-        not stems.isdisjoint(_find_stems(turn.about)),
-        *(has_words_of(tokens, kinds) for kinds in _PERSONAL),
-        len(tokens) <= _SHORT,
-    )
-    signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
-    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS
-    # The answer is read only where that can still decide.
-    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, manner)))
+    for_behaviour = {
+        "manner": manner.occur_in(stems, text),
+        "chosen": not stems.isdisjoint(_find_stems(turn.about)),
+        **{kind: has_words_of(tokens, frozenset({kind})) for kind in _PERSONAL},
+        "short": len(tokens) <= _SHORT,
+    }
+    for_content = {"number": _NUMBER in tokens, "substance": substance.occur_in(stems, text)}
+    found = [name for name, is_there in (for_behaviour | for_content).items() if is_there]
+    return found, sum(for_behaviour.values()) - sum(for_content.values())
 
 
 def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
