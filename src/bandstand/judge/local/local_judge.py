@@ -34,7 +34,7 @@ _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
 _SURE: Final = 0.8
 _VERY_SURE: Final = 0.85
-_CLEARLY_HEARD: Final = 0.6
+_CLEARLY_HEARD: Final = 0.7
 _HEARD: Final = 0.5
 _TINY: Final = 1e-9
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
@@ -153,7 +153,9 @@ class Local:
     ) -> Verdict:
         match = matches[0] if matches else None
         joined, rationale, is_overtaken = stated, "by its wording", False
-        if match is not None and self._is_overtaken(normalised, match):
+        if match is not None and match.settles:
+            joined, rationale = self._build_expert(match._replace(score=_MAX_RULE_SCORE)), format_match(match)
+        elif match is not None and self._is_overtaken(normalised, match):
             joined, match, is_overtaken = self._cap_stand_before_but(stated, match), None, True
         elif match is not None:
             joined = self._yield_to_decisive(stated, normalised, match) * self._build_expert(match)
