@@ -231,7 +231,6 @@ def build_verdict(
     normalised: NormalisedTurn,
     rule: str | None = None,
     stated: Target | None = None,
-    target: Target | None = None,
 ) -> Verdict:
     """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
 
@@ -247,7 +246,6 @@ def build_verdict(
         normalised: the turn, from which the target is found.
         rule: the rule that counts, if there is one.
         stated: the target that a rule states, if one does.
-        target: what the message speaks of, where that is known already.
     """
     pairs = list(zip(taxonomy.labels, probabilities.tolist(), strict=True))
     mass = {"negative": 0.0, "positive": 0.0, "other": 0.0}
@@ -264,6 +262,6 @@ def build_verdict(
         model=model,
         probabilities=tuple([(label.name, min(1.0, p)) for label, p in pairs]),
         rule=rule,
-        target=target or find_target(normalised, polarity, stated),
+        target=find_target(normalised, polarity, stated),
         about=bool(normalised.about),
     )

@@ -173,7 +173,7 @@ def build_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> list[st
     signs = find_target_signs(normalised)
     balance = f"signs{max(-2, min(3, signs.balance))}"
     return [
-        *(f"{side_}:{mass}" for side_, p in zip(POLARITIES, hearing.masses, strict=True) for mass in _MASSES if p >= mass),
+        *(f"{name}:{m}" for name, p in zip(POLARITIES, hearing.masses, strict=True) for m in _MASSES if p >= m),
         *_name_rules(hearing.matches, rule, polarities),
         *(fact for name in signs.found for fact in (name, f"{name}:{model}", f"{name}:{side}")),
         *(f"balance{least}" for least in _SIGN_SUMS if signs.balance >= least),
@@ -217,4 +217,3 @@ def _find_telling(tokens: Sequence[str]) -> set[str]:
     if all(map(str.isascii, tokens)):
         return stems
     return stems | {a + b for a, b in pairwise(tokens) if not a.isascii() and not b.isascii()}
-

@@ -1,6 +1,7 @@
 """The local tier: rules and text model as one judge that needs no key, no network and no waiting."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from bandstand.judge.local.lexicon import (
 )
 from bandstand.judge.local.ngrams import Buckets, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
+from bandstand.judge.local.ratings import is_known_sign
 from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.local.rules import RuleMatch, Rules, format_match, get_stated_target
 from bandstand.judge.local.signal import has_signal, report_no_signal
@@ -23,7 +25,7 @@ from bandstand.judge.local.target import find_target
 from bandstand.judge.local.topic_shift import compute_shift_probability, may_shift
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.turn import CutTurn
-from bandstand.judge.verdict import Judged, Target, Verdict
+from bandstand.judge.verdict import Judged, Verdict
 
 _MAX_RULE_SCORE: Final = 0.98
 """No rule is believed beyond this, however few its measured mistakes."""
@@ -34,8 +36,8 @@ _MAX_DOUBTED: Final = 0.25
 _MAX_UNSUPPORTED: Final = 0.5
 _SURE: Final = 0.8
 _VERY_SURE: Final = 0.85
-_CLEARLY_HEARD: Final = 0.7
-_HEARD: Final = 0.5
+_CLEARLY_HEARD: Final = 0.8
+_HEARD: Final = 1 / 3
 _TINY: Final = 1e-9
 _OPPOSITES: Final[Mapping[Polarity, Polarity]] = {"negative": "positive", "positive": "negative"}
 _SHIFT_THRESHOLD: Final = 0.5
@@ -151,11 +153,33 @@ class Local:
     def _combine_parts(
         self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats, buckets: Buckets
     ) -> Verdict:
+        joined, match, rationale = self._join_rules(normalised, matches, stated)
+        is_heard = False
+        if self._feedback and normalised.about and not _speaks_for_itself(normalised):
+            masses = tuple([float(stated[self._sides[polarity]].sum()) for polarity in POLARITIES])
+            heard = self._feedback.predict(Hearing(normalised, matches, masses), buckets)
+            joined, is_heard = self._follow_feedback(joined, heard, normalised, matches)
+        verdict = build_verdict(
+            joined,
+            self.taxonomy,
+            tier=self.name,
+            model=self.model,
+            rationale=rationale,
+            normalised=normalised,
+            rule=match.rule_id if match else None,
+            stated=get_stated_target(matches),
+        )
+        return replace(verdict, target="behaviour") if is_heard else verdict
+
+    def _join_rules(
+        self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats
+    ) -> tuple[Floats, RuleMatch | None, str]:
+        """Return what rules and text model make of a turn together, the rule that counts, and why."""
         match = matches[0] if matches else None
         joined, rationale, is_overtaken = stated, "by its wording", False
         if match is not None and match.settles:
-            joined, rationale = self._build_expert(match._replace(score=_MAX_RULE_SCORE)), format_match(match)
-        elif match is not None and self._is_overtaken(normalised, match):
+            return self._build_expert(match._replace(score=_MAX_RULE_SCORE)), match, format_match(match)
+        if match is not None and self._is_overtaken(normalised, match):
             joined, match, is_overtaken = self._cap_stand_before_but(stated, match), None, True
         elif match is not None:
             joined = self._yield_to_decisive(stated, normalised, match) * self._build_expert(match)
@@ -174,22 +198,7 @@ class Local:
                 joined = self._weigh_wording(joined, normalised, match)
         elif match is None and normalised.rating is None and not is_overtaken:
             joined = self._cap_contradicted_stand(joined, normalised)
-        target: Target | None = None
-        if self._feedback and normalised.about and normalised.rating is None and not normalised.is_aside:
-            masses = tuple(float(stated[self._sides[polarity]].sum()) for polarity in POLARITIES)
-            heard = self._feedback.predict(Hearing(normalised, matches, masses), buckets)
-            joined, target = self._follow_feedback(joined, heard, normalised, matches)
-        return build_verdict(
-            joined,
-            self.taxonomy,
-            tier=self.name,
-            model=self.model,
-            rationale=rationale,
-            normalised=normalised,
-            rule=match.rule_id if match else None,
-            stated=get_stated_target(matches),
-            target=target,
-        )
+        return joined, match, rationale
 
     def _build_expert(self, match: RuleMatch) -> Floats:
         """Return what a rule says of every label."""
@@ -267,23 +276,23 @@ class Local:
 
     def _follow_feedback(
         self, stated: Floats, heard: Mapping[Polarity, float], normalised: NormalisedTurn, matches: Sequence[RuleMatch]
-    ) -> tuple[Floats, Target | None]:
-        """Believe a stand on the behaviour as far as it is heard as feedback.
+    ) -> tuple[Floats, bool]:
+        """Believe a stand on the behaviour as far as it is heard as feedback, and say whether that alone decides.
 
-        One that is heard clearly is a verdict by itself. One that rules and text model took must be heard too, if less
-        clearly; else it keeps at most half. A stand on something else stays what it is.
+        One that is heard clearly is a verdict by itself. One that rules and text model took must be heard above chance;
+        else it keeps at most half. A stand on something else stays what it is.
         """
         stand: Polarity = max(_OPPOSITES, key=heard.__getitem__)
         if heard[stand] >= _CLEARLY_HEARD:
-            return self._give_stand(stated, stand, heard[stand]), "behaviour"
+            return self._give_stand(stated, stand, heard[stand]), True
         place = int(np.argmax(stated))
         polarity = self.taxonomy.labels[place].polarity
         is_borne_out = polarity == stand and heard[stand] >= _HEARD
         if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED or is_borne_out:
-            return stated, None
+            return stated, False
         if find_target(normalised, polarity, get_stated_target(matches)) != "behaviour":
-            return stated, None
-        return _doubt(stated, place), None
+            return stated, False
+        return _doubt(stated, place), False
 
     def _give_stand(self, stated: Floats, stand: Polarity, mass: float) -> Floats:
         """Give the likeliest label of a stand this mass, and all others the rest in proportion."""
@@ -317,6 +326,11 @@ class Local:
         moved[others] *= (1 - shift) * mass / stated[others].sum()
         moved[self._shift] = shift * mass
         return np.asarray(moved / moved.sum())
+
+
+def _speaks_for_itself(normalised: NormalisedTurn) -> bool:
+    """Return whether a message is a rating or nothing but emoji of known meaning, or says nothing of the answer."""
+    return normalised.rating is not None or normalised.is_aside or all(map(is_known_sign, normalised.tokens))
 
 
 def _doubt(stated: Floats, place: int) -> Floats:

@@ -43,7 +43,7 @@ ITERATIONS: Final = 200
 
 _DECAY: Final = 0.4
 _CAUTION: Final = 0.1
-"""Added to the bias of "other": how much surer than sure a stand must be, chosen on turns that were not learned from."""
+"""Added to the bias of "other", so that a stand must be heard more clearly; chosen on turns not learned from."""
 
 
 def read_written_turns() -> list[LabelledTurn]:

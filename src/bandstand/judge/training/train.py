@@ -1,8 +1,8 @@
 """Training: the shipped models from the project's own sentences, bit for bit, and a team's own from its labelled turns.
 
 ``python -m bandstand.judge.training.train`` remakes what is measured or learned under ``data/``: the precision of the
-rules, the weights of both models and those that hear feedback, and a record of how those were made. With ``--check`` it compares instead of writing,
-and fails where they differ.
+rules, the weights of both models, those that hear feedback, and a record of how all were made. With ``--check`` it
+compares instead of writing, and fails where they differ.
 """
 
 import argparse
