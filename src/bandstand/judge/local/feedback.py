@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
 from typing import Final, NamedTuple, Self
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from bandstand.judge.local.lexicon import find_side, is_question
 from bandstand.judge.local.ngrams import SCALES, SIDE, Buckets
-from bandstand.judge.local.normalise import NormalisedTurn, extract_window
+from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.rules import RuleMatch, get_stated_target
-from bandstand.judge.local.target import find_target_signs
-from bandstand.judge.local.tokens import split_tokens
+from bandstand.judge.local.target import find_target_signs, split_earlier
 from bandstand.judge.local.topic_shift import is_stop_word
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
 
@@ -35,13 +34,14 @@ Floats = NDArray[np.float64]
 FACTS: Final = 1 << 12
 """Buckets of the facts, behind those that the text model reads too."""
 ROWS: Final = SIDE + FACTS
-FEEDBACK_SCALES: Final = (*SCALES, 1.0)
+_FACTS_SCALE: Final = 1.0
+FEEDBACK_SCALES: Final = (*SCALES, _FACTS_SCALE)
 TAXONOMY: Final = "followup-v1"
 """Whose text model and rules the weights were learned with."""
 
 _STEPS: Final = 127
 _HASH_DIGITS: Final = 16
-_SCALES: Final = np.array(FEEDBACK_SCALES)
+_SCALES: Final = np.array(SCALES)
 _MASSES: Final = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
 _SIGN_SUMS: Final = range(-3, 6)
 _SURE_RULE: Final = 0.85
@@ -49,6 +49,8 @@ _STEM: Final = 5
 _MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
 _MAX_NEW: Final = 4
+_CACHED_FACTS: Final = 1 << 13
+"""There are few thousand; a deployment's own rules add theirs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,15 +134,12 @@ class FeedbackModel:
         """Return the probability of each polarity; they sum to 1."""
         facts = hash_facts(build_facts(hearing, self._polarities))
         ids, starts, lengths = buckets
-        filled = np.append(lengths > 0, True)
-        sums = np.add.reduceat(
-            self._table.take(np.concatenate((ids - SIDE, facts)), axis=0),
-            np.append(starts, len(ids))[filled],
-            axis=0,
-            dtype=np.int64,
-        )
-        weights = (_SCALES / np.sqrt(np.maximum(np.append(lengths, len(facts)), 1)))[filled]
-        logits = self._bias + (sums * weights[:, None]).sum(axis=0) * self._steps
+        filled = lengths > 0
+        # Integers are summed exactly, so the order of the buckets cannot matter.
+        sums = np.add.reduceat(self._table.take(ids - SIDE, axis=0), starts[filled], axis=0, dtype=np.int64)
+        weights = _SCALES[filled] / np.sqrt(lengths[filled])
+        known = self._table.take(facts, axis=0).sum(axis=0, dtype=np.int64) * (_FACTS_SCALE / len(facts) ** 0.5)
+        logits = self._bias + (weights @ sums + known) * self._steps
         odds = np.exp(logits - logits.max())
         return dict(zip(POLARITIES, (odds / odds.sum()).tolist(), strict=True))
 
@@ -153,7 +152,12 @@ def load_shipped_feedback() -> FeedbackWeights:
 
 def hash_facts(names: Sequence[str]) -> NDArray[np.int64]:
     """Return the buckets of facts: sorted, each once."""
-    return np.array(sorted({SIDE + crc32(name.encode()) % FACTS for name in names}), dtype=np.int64)
+    return np.array(sorted(set(map(_hash_fact, names))), dtype=np.int64)
+
+
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_fact(name: str) -> int:
+    return SIDE + crc32(name.encode()) % FACTS
 
 
 def build_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> list[str]:
@@ -204,8 +208,7 @@ def _name_shared(normalised: NormalisedTurn, asks: str) -> list[str]:
     """Name how many of its words a message shares with what came before, and how many are its own."""
     said = _find_telling(normalised.judged_tokens)
     about = _find_telling(normalised.about)
-    question = _find_telling(split_tokens(normalised.question))
-    answer = _find_telling(split_tokens(extract_window(normalised.answer)))
+    question, answer = map(_find_telling, split_earlier(normalised.question, normalised.answer))
     new = f"new{min(_MAX_NEW, len(said - about - question - answer))}"
     earlier = (("about", about), ("question", question), ("answer", answer))
     return [*(f"shares:{name}{min(_MAX_SHARED, len(said & words))}" for name, words in earlier), new, f"{new}:{asks}"]

@@ -164,7 +164,7 @@ def is_negated(tokens: tuple[str, ...], place: int) -> bool:
 
 def has_words_of(tokens: tuple[str, ...], kinds: frozenset[WordKind]) -> bool:
     """Return whether a message has a word of these kinds, negated or not."""
-    return any(not kinds.isdisjoint(found) for _, found in _find_kinds(tokens))
+    return not kinds.isdisjoint(_list_kinds(tokens))
 
 
 def is_known_word(word: str) -> bool:
@@ -172,6 +172,7 @@ def is_known_word(word: str) -> bool:
     return (word,) in _load_entries().phrases or _find_beginning(word) is not None
 
 
+@lru_cache(maxsize=_CACHED_MESSAGES)
 def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind | None]:
     """Count the words of every kind, negated ones on the other side, and say which side the last is on."""
     counts: dict[WordKind, int] = dict.fromkeys(_KINDS, 0)
@@ -217,6 +218,11 @@ def _find_kinds(tokens: tuple[str, ...]) -> list[tuple[int, list[WordKind]]]:
     if not text.isascii():
         found += _find_characters(text, len(tokens))
     return found
+
+
+@lru_cache(maxsize=_CACHED_MESSAGES)
+def _list_kinds(tokens: tuple[str, ...]) -> frozenset[WordKind]:
+    return frozenset(kind for _, kinds in _find_kinds(tokens) for kind in kinds)
 
 
 @lru_cache(maxsize=_CACHED_WORDS)

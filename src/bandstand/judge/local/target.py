@@ -14,12 +14,12 @@ words that question or answer were about. Emoji and ratings are of the behaviour
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
@@ -32,10 +32,14 @@ from bandstand.judge.verdict import TARGETS, Target
 _STEM: Final = 5
 _MIN_WORD: Final = 3
 _NUMBER: Final = "0"
-_PERSONAL: Final[tuple[WordKind, ...]] = ("you", "me", "wish")
+_PERSONAL: Final[Mapping[WordKind, frozenset[WordKind]]] = {
+    kind: frozenset({kind}) for kind in get_args(Literal["you", "me", "wish"])
+}
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
+_CACHED_TURNS: Final = 16
+"""Signs, facts and target of one turn all ask for its words."""
 
 
 class TargetSigns(NamedTuple):
@@ -117,7 +121,7 @@ def _find_signs(turn: NormalisedTurn) -> tuple[list[str], int]:
     for_behaviour = {
         "manner": manner.occur_in(stems, text),
         "chosen": not stems.isdisjoint(_find_stems(turn.about)),
-        **{kind: has_words_of(tokens, frozenset({kind})) for kind in _PERSONAL},
+        **{kind: has_words_of(tokens, kinds) for kind, kinds in _PERSONAL.items()},
         "short": len(tokens) <= _SHORT,
     }
     for_content = {"number": _NUMBER in tokens, "substance": substance.occur_in(stems, text)}
@@ -130,7 +134,8 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
 
     Words that judge, wish or name a manner, and those of what was chosen, are no subject.
     """
-    earlier = (*split_tokens(turn.question), *split_tokens(extract_window(turn.answer)))
+    question, answer = split_earlier(turn.question, turn.answer)
+    earlier = (*question, *answer)
     said = {token for token in turn.judged_tokens if not is_known_word(token) and not is_stop_word(token)}
     shared = (_find_stems(said) & _find_stems(earlier)) - _find_stems(turn.about) - manner.stems
     if turn.text.isascii():
@@ -138,6 +143,12 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
     about = "".join(turn.about)
     pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier)
     return shared | {pair for pair in pairs if pair not in about and not manner.names(pair)}
+
+
+@lru_cache(maxsize=_CACHED_TURNS)
+def split_earlier(question: str, answer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words of a normalised question and of both ends of an answer."""
+    return split_tokens(question), split_tokens(extract_window(answer))
 
 
 def _find_pairs(tokens: tuple[str, ...]) -> set[str]:
