@@ -5,8 +5,8 @@ the corpus happened to have word for word was left out. A hash of each turn's id
 part was measured next, and what went wrong in it was looked at; the *sealed* part was measured once, when everything
 else was done, and read after that. What a turn without ``about`` teaches is its stand. The paraphrased turns say in
 other words what went wrong in the opened part. The second set is of 41 contexts, all of which say what was chosen; a
-hash of the message splits it in the same way. All of the third is sealed. The fourth is by somebody who had seen neither
-rules nor corpus nor any set, and was measured once, by the first judge that learned from written turns.
+hash of the message splits it in the same way. All of the third is sealed. The fourth is by somebody who had seen
+neither rules nor corpus nor any set, and was measured once, by the first judge that learned from written turns.
 """
 
 import json
@@ -26,14 +26,8 @@ from bandstand.judge.training.symmetry import measure_symmetry, read_balanced_se
 from tests.judge.given import FOLLOWUP, local
 
 LINES, SECOND, THIRD, FOURTH, PARAPHRASED = (
-    Path(__file__).with_name(name).read_text("utf-8").splitlines()
-    for name in (
-        "blind_turns.jsonl",
-        "blind_turns_2.jsonl",
-        "blind_turns_3.jsonl",
-        "blind_turns_4.jsonl",
-        "paraphrased_turns.jsonl",
-    )
+    Path(__file__).with_name(f"{name}_turns{number}.jsonl").read_text("utf-8").splitlines()
+    for name, number in (("blind", ""), ("blind", "_2"), ("blind", "_3"), ("blind", "_4"), ("paraphrased", ""))
 )
 
 WRITTEN = read_written_turns()

@@ -27,7 +27,7 @@ def test_facts_count_once_and_in_no_order() -> None:
     [
         ("your hints annoy me", -1),
         ("I hate the hints", -1),
-        ("I love that you let me try first", 1),
+        ("I love the little hints", 1),
         ("and how do I solve 4x = 20?", 0),
         ("my brother hates hints", 0),
     ],
