@@ -14,12 +14,12 @@ words that question or answer were about. Emoji and ratings are of the behaviour
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
@@ -32,9 +32,9 @@ from bandstand.judge.verdict import TARGETS, Target
 _STEM: Final = 5
 _MIN_WORD: Final = 3
 _NUMBER: Final = "0"
-_PERSONAL: Final[Mapping[WordKind, frozenset[WordKind]]] = {
-    kind: frozenset({kind}) for kind in get_args(Literal["you", "me", "wish"])
-}
+_YOU: Final[frozenset[WordKind]] = frozenset({"you"})
+_ME: Final[frozenset[WordKind]] = frozenset({"me"})
+_WISH: Final[frozenset[WordKind]] = frozenset({"wish"})
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
@@ -121,7 +121,9 @@ def _find_signs(turn: NormalisedTurn) -> tuple[list[str], int]:
     for_behaviour = {
         "manner": manner.occur_in(stems, text),
         "chosen": not stems.isdisjoint(_find_stems(turn.about)),
-        **{kind: has_words_of(tokens, kinds) for kind, kinds in _PERSONAL.items()},
+        "you": has_words_of(tokens, _YOU),
+        "me": has_words_of(tokens, _ME),
+        "wish": has_words_of(tokens, _WISH),
         "short": len(tokens) <= _SHORT,
     }
     for_content = {"number": _NUMBER in tokens, "substance": substance.occur_in(stems, text)}
