@@ -9,7 +9,9 @@ know sentences that were made up for them; this knows how far to believe them on
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -25,9 +27,10 @@ from bandstand.judge.local.ngrams import SCALES, SIDE, Buckets
 from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.rules import RuleMatch, get_stated_target
-from bandstand.judge.local.target import find_target_signs, split_earlier
-from bandstand.judge.local.topic_shift import is_stop_word
+from bandstand.judge.local.target import TargetSigns, find_target_signs, split_earlier
+from bandstand.judge.local.topic_shift import get_stop_words
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
+from bandstand.judge.verdict import Target
 
 Floats = NDArray[np.float64]
 
@@ -49,8 +52,8 @@ _STEM: Final = 5
 _MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
 _MAX_NEW: Final = 4
-_CACHED_FACTS: Final = 1 << 13
-"""There are few thousand; a deployment's own rules add theirs."""
+_CACHED_FACTS: Final = 1 << 12
+"""Of every kind there are hundreds; a deployment's own rules add theirs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,14 +135,15 @@ class FeedbackModel:
 
     def predict(self, hearing: Hearing, buckets: Buckets) -> dict[Polarity, float]:
         """Return the probability of each polarity; they sum to 1."""
-        facts = hash_facts(build_facts(hearing, self._polarities))
+        facts = array("q", find_facts(hearing, self._polarities))
         ids, starts, lengths = buckets
-        filled = lengths > 0
-        # Integers are summed exactly, so the order of the buckets cannot matter.
-        sums = np.add.reduceat(self._table.take(ids - SIDE, axis=0), starts[filled], axis=0, dtype=np.int64)
-        weights = _SCALES[filled] / np.sqrt(lengths[filled])
-        known = self._table.take(facts, axis=0).sum(axis=0, dtype=np.int64) * (_FACTS_SCALE / len(facts) ** 0.5)
-        logits = self._bias + (weights @ sums + known) * self._steps
+        is_filled = lengths > 0
+        # Integers are summed exactly, so the order of the buckets cannot matter. The facts are the last family.
+        rows = self._table.take(np.concatenate((ids - SIDE, np.frombuffer(facts, dtype=np.int64))), axis=0)
+        sums = np.add.reduceat(rows, [*starts[is_filled].tolist(), len(ids)], axis=0, dtype=np.int64)
+        weights = _SCALES[is_filled] / np.sqrt(lengths[is_filled])
+        known = sums[-1] * (_FACTS_SCALE / len(facts) ** 0.5)
+        logits = self._bias + (weights @ sums[:-1] + known) * self._steps
         odds = np.exp(logits - logits.max())
         return dict(zip(POLARITIES, (odds / odds.sum()).tolist(), strict=True))
 
@@ -150,73 +154,101 @@ def load_shipped_feedback() -> FeedbackWeights:
     return FeedbackWeights.from_bytes(resources.files("bandstand.judge").joinpath("data", "feedback.npz").read_bytes())
 
 
-def hash_facts(names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the buckets of facts: sorted, each once."""
-    return np.array(sorted(set(map(_hash_fact, names))), dtype=np.int64)
+def hash_facts(names: Iterable[str]) -> frozenset[int]:
+    """Return the buckets of facts."""
+    return frozenset([SIDE + crc32(name.encode()) % FACTS for name in names])
 
 
-@lru_cache(maxsize=_CACHED_FACTS)
-def _hash_fact(name: str) -> int:
-    return SIDE + crc32(name.encode()) % FACTS
-
-
-def build_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> list[str]:
-    """Name what is known of a turn, and what of it belongs together.
+def find_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> frozenset[int]:
+    """Return the buckets of what is known of a turn, and of what of it belongs together.
 
     Args:
         hearing: what the judge's parts make of it.
         polarities: by label.
     """
-    normalised, tokens = hearing.normalised, hearing.normalised.judged_tokens
+    normalised, tokens, masses = hearing.normalised, hearing.normalised.judged_tokens, hearing.masses
     asks, size = f"asks{is_question(tokens)}", f"size{len(tokens).bit_length()}"
-    answered = f"answered{normalised.after_question}"
-    model = f"model:{POLARITIES[int(np.argmax(hearing.masses))]}"
-    rule = f"rule:{polarities[hearing.matches[0].label] if hearing.matches else None}"
+    said = [polarities[match.label] for match in hearing.matches]
+    model = f"model:{POLARITIES[masses.index(max(masses))]}"
+    rule = f"rule:{said[0] if said else None}"
     side = f"side:{find_side(tokens, normalised.scope.decisive)[1]}"
-    aside = f"aside:{normalised.scope.aside}"
     signs = find_target_signs(normalised)
-    balance = f"signs{max(-2, min(3, signs.balance))}"
-    return [
-        *(f"{name}:{m}" for name, p in zip(POLARITIES, hearing.masses, strict=True) for m in _MASSES if p >= m),
-        *_name_rules(hearing.matches, rule, polarities),
+    marks = [f"rating{normalised.rating > 0}"] if normalised.rating is not None else []
+    marks += ["emoji", f"emoji:{model}"] if has_known_sign(tokens) else []
+    return hash_facts(marks).union(
+        _hash_masses(tuple([bisect_right(_MASSES, mass) for mass in masses])),
+        _hash_rules(_describe_rule(hearing.matches), rule, frozenset(said[1:]), get_stated_target(hearing.matches)),
+        _hash_signs(signs, model, side),
+        _hash_stands(model, rule, side, f"signs{max(-2, min(3, signs.balance))}", asks),
+        _hash_form(asks, size, f"answered{normalised.after_question}", normalised.scope.aside, f"{normalised.is_aside}"),
+        _hash_shared(_count_shared(normalised), asks),
+    )
+
+
+# Few of each kind there are, and naming and hashing them costs more than all else that is done with them.
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_masses(levels: tuple[int, ...]) -> frozenset[int]:
+    return hash_facts(
+        f"{name}:{mass}" for name, level in zip(POLARITIES, levels, strict=True) for mass in _MASSES[:level]
+    )
+
+
+def _describe_rule(matches: Sequence[RuleMatch]) -> tuple[str, ...]:
+    """Name the rule that counts: itself, its label, how it ranks and whether it is sure; nothing if there is none."""
+    if not matches:
+        return ()
+    first = matches[0]
+    return first.rule_id, first.label, f"rank{first.rank}", f"sure{first.score > _SURE_RULE}"
+
+
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_rules(
+    first: tuple[str, ...], rule: str, others: frozenset[Polarity], stated: Target | None
+) -> frozenset[int]:
+    named = [*first[:2], *(f"{rule}:{name}" for name in first[2:]), *(f"then:{polarity}" for polarity in others)]
+    return hash_facts([rule, *named, *([f"stated:{stated}", f"stated:{stated}:{rule}"] if stated else [])])
+
+
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_signs(signs: TargetSigns, model: str, side: str) -> frozenset[int]:
+    return hash_facts([
+        f"subjects{signs.subjects}",
         *(fact for name in signs.found for fact in (name, f"{name}:{model}", f"{name}:{side}")),
         *(f"balance{least}" for least in _SIGN_SUMS if signs.balance >= least),
-        *(first if second is None else f"{first}:{second}" for first, second in (
-            (f"subjects{signs.subjects}", None), (side, None), (size, None), (answered, None), (aside, None),
-            (side, model), (side, rule), (side, asks), (side, balance), (model, rule), (model, asks), (model, balance),
-            (rule, asks), (rule, balance), (size, asks), (answered, asks), (answered, size),
-            (aside, f"{normalised.is_aside}"),
-        )),
-        *_name_shared(normalised, asks),
-        *([f"rating{normalised.rating > 0}"] if normalised.rating is not None else []),
-        *(["emoji", f"emoji:{model}"] if has_known_sign(tokens) else []),
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
-def _name_rules(matches: Sequence[RuleMatch], rule: str, polarities: Mapping[str, Polarity]) -> Iterator[str]:
-    yield rule
-    if not matches:
-        return
-    first, stated = matches[0], get_stated_target(matches)
-    yield from (first.rule_id, first.label, f"{rule}:rank{first.rank}", f"{rule}:sure{first.score > _SURE_RULE}")
-    yield from (f"then:{polarities[other.label]}" for other in matches[1:])
-    if stated:
-        yield from (f"stated:{stated}", f"stated:{stated}:{rule}")
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_stands(model: str, rule: str, side: str, balance: str, asks: str) -> frozenset[int]:
+    pairs = ((side, model), (side, rule), (side, asks), (side, balance), (model, rule), (model, asks),
+             (model, balance), (rule, asks), (rule, balance))  # fmt: skip
+    return hash_facts([side, *map(":".join, pairs)])
 
 
-def _name_shared(normalised: NormalisedTurn, asks: str) -> list[str]:
-    """Name how many of its words a message shares with what came before, and how many are its own."""
-    said = _find_telling(normalised.judged_tokens)
-    about = _find_telling(normalised.about)
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_form(asks: str, size: str, answered: str, aside: str, is_aside: str) -> frozenset[int]:
+    pairs = ((size, asks), (answered, asks), (answered, size), (f"aside:{aside}", is_aside))
+    return hash_facts([size, answered, f"aside:{aside}", *map(":".join, pairs)])
+
+
+@lru_cache(maxsize=_CACHED_FACTS)
+def _hash_shared(counts: tuple[int, ...], asks: str) -> frozenset[int]:
+    new, *shared = counts
+    named = (f"shares:{name}{count}" for name, count in zip(("about", "question", "answer"), shared, strict=True))
+    return hash_facts([*named, f"new{new}", f"new{new}:{asks}"])
+
+
+def _count_shared(normalised: NormalisedTurn) -> tuple[int, ...]:
+    """Count the words that are a message's own, and those that it shares with what was chosen, question and answer."""
+    said, about = _find_telling(normalised.judged_tokens), _find_telling(normalised.about)
     question, answer = map(_find_telling, split_earlier(normalised.question, normalised.answer))
-    new = f"new{min(_MAX_NEW, len(said - about - question - answer))}"
-    earlier = (("about", about), ("question", question), ("answer", answer))
-    return [*(f"shares:{name}{min(_MAX_SHARED, len(said & words))}" for name, words in earlier), new, f"{new}:{asks}"]
+    new = said.difference(about, question, answer)
+    return min(_MAX_NEW, len(new)), *[min(_MAX_SHARED, len(said & words)) for words in (about, question, answer)]
 
 
 def _find_telling(tokens: Sequence[str]) -> set[str]:
     """Find the stems of the words that tell something, and all pairs of neighbouring Chinese characters."""
-    stems = {word[:_STEM] for word in tokens if len(word) >= _MIN_WORD and word.isascii() and not is_stop_word(word)}
+    stems = {word[:_STEM] for word in set(tokens) - get_stop_words() if len(word) >= _MIN_WORD and word.isascii()}
     if all(map(str.isascii, tokens)):
         return stems
     return stems | {a + b for a, b in pairwise(tokens) if not a.isascii() and not b.isascii()}

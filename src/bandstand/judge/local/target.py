@@ -25,7 +25,7 @@ from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_
 from bandstand.judge.local.normalise import NormalisedTurn, extract_window
 from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.tokens import normalise_text, split_tokens
-from bandstand.judge.local.topic_shift import is_stop_word
+from bandstand.judge.local.topic_shift import get_stop_words
 from bandstand.judge.taxonomy import Polarity
 from bandstand.judge.verdict import TARGETS, Target
 
@@ -51,7 +51,7 @@ class TargetSigns(NamedTuple):
         balance: how many more speak for the behaviour than for the content.
     """
 
-    found: list[str]
+    found: tuple[str, ...]
     subjects: int
     balance: int
 
@@ -113,7 +113,7 @@ def find_target_signs(turn: NormalisedTurn) -> TargetSigns:
     return TargetSigns(found, subjects, balance - subjects)
 
 
-def _find_signs(turn: NormalisedTurn) -> tuple[list[str], int]:
+def _find_signs(turn: NormalisedTurn) -> tuple[tuple[str, ...], int]:
     """Find the signs that need only the message: their names, and how many more speak for the behaviour."""
     tokens = turn.judged_tokens
     stems, text = _find_stems(tokens), "".join(tokens)
@@ -127,7 +127,7 @@ def _find_signs(turn: NormalisedTurn) -> tuple[list[str], int]:
         "short": len(tokens) <= _SHORT,
     }
     for_content = {"number": _NUMBER in tokens, "substance": substance.occur_in(stems, text)}
-    found = [name for name, is_there in (for_behaviour | for_content).items() if is_there]
+    found = tuple([name for name, is_there in (for_behaviour | for_content).items() if is_there])
     return found, sum(for_behaviour.values()) - sum(for_content.values())
 
 
@@ -138,7 +138,7 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
     """
     question, answer = split_earlier(turn.question, turn.answer)
     earlier = (*question, *answer)
-    said = {token for token in turn.judged_tokens if not is_known_word(token) and not is_stop_word(token)}
+    said = [token for token in set(turn.judged_tokens) - get_stop_words() if not is_known_word(token)]
     shared = (_find_stems(said) & _find_stems(earlier)) - _find_stems(turn.about) - manner.stems
     if turn.text.isascii():
         return shared
@@ -154,12 +154,12 @@ def split_earlier(question: str, answer: str) -> tuple[tuple[str, ...], tuple[st
 
 
 def _find_pairs(tokens: tuple[str, ...]) -> set[str]:
-    told = {token for token in tokens if not token.isascii() and not is_stop_word(token)}
+    told = {token for token in set(tokens) - get_stop_words() if not token.isascii()}
     return {first + second for first, second in pairwise(tokens) if first in told and second in told}
 
 
 def _find_stems(tokens: Iterable[str]) -> set[str]:
-    return {token[:_STEM] for token in tokens if len(token) > _MIN_WORD and token.isascii()}
+    return {token[:_STEM] for token in set(tokens) if len(token) > _MIN_WORD and token.isascii()}
 
 
 @cache

@@ -23,8 +23,7 @@ from bandstand.judge.local.feedback import (
     FeedbackModel,
     FeedbackWeights,
     Hearing,
-    build_facts,
-    hash_facts,
+    find_facts,
 )
 from bandstand.judge.local.local_judge import Local
 from bandstand.judge.local.ngrams import SIDE, Ids, extract_buckets
@@ -91,8 +90,8 @@ def extract_feedback_features(row: LabelledTurn, rules: Rules, classifier: Class
         float(sum(p for p, polarity in zip(stated.tolist(), polarities.values(), strict=True) if polarity == side))
         for side in POLARITIES
     )
-    facts = build_facts(Hearing(normalised, rules.matches(normalised), masses), polarities)
-    return [*np.split(ids - SIDE, starts[1:]), hash_facts(facts)]
+    facts = find_facts(Hearing(normalised, rules.matches(normalised), masses), polarities)
+    return [*np.split(ids - SIDE, starts[1:]), np.array(sorted(facts), dtype=np.int64)]
 
 
 def _build_truth(rows: Sequence[LabelledTurn]) -> NDArray[np.bool_]:
