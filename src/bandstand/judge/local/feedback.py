@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import pairwise
 from typing import Final, NamedTuple, Self
 from zlib import crc32
 
@@ -27,8 +26,8 @@ from bandstand.judge.local.ngrams import SCALES, SIDE, Buckets
 from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.rules import RuleMatch, get_stated_target
-from bandstand.judge.local.target import TargetSigns, find_target_signs, split_earlier
-from bandstand.judge.local.topic_shift import get_stop_words
+from bandstand.judge.local.stems import find_chosen_telling, find_telling, read_earlier
+from bandstand.judge.local.target import TargetSigns, find_target_signs
 from bandstand.judge.taxonomy import POLARITIES, Polarity, Taxonomy
 from bandstand.judge.verdict import Target
 
@@ -48,8 +47,6 @@ _SCALES: Final = np.array(SCALES)
 _MASSES: Final = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
 _SIGN_SUMS: Final = range(-3, 6)
 _SURE_RULE: Final = 0.85
-_STEM: Final = 5
-_MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
 _MAX_NEW: Final = 4
 _CACHED_FACTS: Final = 1 << 12
@@ -240,15 +237,8 @@ def _hash_shared(counts: tuple[int, ...], asks: str) -> frozenset[int]:
 
 def _count_shared(normalised: NormalisedTurn) -> tuple[int, ...]:
     """Count the words that are a message's own, and those that it shares with what was chosen, question and answer."""
-    said, about = _find_telling(normalised.judged_tokens), _find_telling(normalised.about)
-    question, answer = map(_find_telling, split_earlier(normalised.question, normalised.answer))
-    new = said.difference(about, question, answer)
-    return min(_MAX_NEW, len(new)), *[min(_MAX_SHARED, len(said & words)) for words in (about, question, answer)]
-
-
-def _find_telling(tokens: Sequence[str]) -> set[str]:
-    """Find the stems of the words that tell something, and all pairs of neighbouring Chinese characters."""
-    stems = {word[:_STEM] for word in set(tokens) - get_stop_words() if len(word) >= _MIN_WORD and word.isascii()}
-    if all(map(str.isascii, tokens)):
-        return stems
-    return stems | {a + b for a, b in pairwise(tokens) if not a.isascii() and not b.isascii()}
+    said, about = find_telling(normalised.judged_tokens), find_chosen_telling(normalised.about)
+    earlier = read_earlier(normalised.question, normalised.answer)
+    new = said.difference(about, earlier.question, earlier.answer)
+    shared = [min(_MAX_SHARED, len(said & words)) for words in (about, earlier.question, earlier.answer)]
+    return min(_MAX_NEW, len(new)), *shared

@@ -16,21 +16,20 @@ words that question or answer were about. Emoji and ratings are of the behaviour
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
-from bandstand.judge.local.normalise import NormalisedTurn, extract_window
+from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
+from bandstand.judge.local.stems import find_chosen_stems, find_stems, read_earlier
 from bandstand.judge.local.tokens import normalise_text, split_tokens
 from bandstand.judge.local.topic_shift import get_stop_words
 from bandstand.judge.taxonomy import Polarity
 from bandstand.judge.verdict import TARGETS, Target
 
-_STEM: Final = 5
-_MIN_WORD: Final = 3
 _NUMBER: Final = "0"
 _YOU: Final[frozenset[WordKind]] = frozenset({"you"})
 _ME: Final[frozenset[WordKind]] = frozenset({"me"})
@@ -38,8 +37,6 @@ _WISH: Final[frozenset[WordKind]] = frozenset({"wish"})
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
-_CACHED_TURNS: Final = 16
-"""Signs, facts and target of one turn all ask for its words."""
 
 
 class TargetSigns(NamedTuple):
@@ -64,7 +61,7 @@ class _Words:
     @classmethod
     def parse(cls, words: Iterable[str]) -> "_Words":
         folded = [normalise_text(word) for word in words]
-        stems = frozenset(stem for word in folded if word.isascii() for stem in _find_stems(split_tokens(word)))
+        stems = frozenset(stem for word in folded if word.isascii() for stem in find_stems(split_tokens(word)))
         return cls(stems, tuple(word for word in folded if not word.isascii()))
 
     def names(self, pair: str) -> bool:
@@ -116,11 +113,11 @@ def find_target_signs(turn: NormalisedTurn) -> TargetSigns:
 def _find_signs(turn: NormalisedTurn) -> tuple[tuple[str, ...], int]:
     """Find the signs that need only the message: their names, and how many more speak for the behaviour."""
     tokens = turn.judged_tokens
-    stems, text = _find_stems(tokens), "".join(tokens)
+    stems, text = find_stems(tokens), "".join(tokens)
     manner, substance = _load_words()
     for_behaviour = {
         "manner": manner.occur_in(stems, text),
-        "chosen": not stems.isdisjoint(_find_stems(turn.about)),
+        "chosen": not stems.isdisjoint(find_chosen_stems(turn.about)),
         "you": has_words_of(tokens, _YOU),
         "me": has_words_of(tokens, _ME),
         "wish": has_words_of(tokens, _WISH),
@@ -136,30 +133,21 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
 
     Words that judge, wish or name a manner, and those of what was chosen, are no subject.
     """
-    question, answer = split_earlier(turn.question, turn.answer)
-    earlier = (*question, *answer)
-    said = [token for token in set(turn.judged_tokens) - get_stop_words() if not is_known_word(token)]
-    shared = (_find_stems(said) & _find_stems(earlier)) - _find_stems(turn.about) - manner.stems
+    earlier = read_earlier(turn.question, turn.answer)
+    said = find_stems([token for token in set(turn.judged_tokens) - get_stop_words() if not is_known_word(token)])
+    said -= find_chosen_stems(turn.about)
+    said -= manner.stems
+    shared = {stem for stem in said if any(stem in stems for stems in earlier[1:])}
     if turn.text.isascii():
         return shared
     about = "".join(turn.about)
-    pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier)
+    pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier.tokens)
     return shared | {pair for pair in pairs if pair not in about and not manner.names(pair)}
-
-
-@lru_cache(maxsize=_CACHED_TURNS)
-def split_earlier(question: str, answer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the words of a normalised question and of both ends of an answer."""
-    return split_tokens(question), split_tokens(extract_window(answer))
 
 
 def _find_pairs(tokens: tuple[str, ...]) -> set[str]:
     told = {token for token in set(tokens) - get_stop_words() if not token.isascii()}
     return {first + second for first, second in pairwise(tokens) if first in told and second in told}
-
-
-def _find_stems(tokens: Iterable[str]) -> set[str]:
-    return {token[:_STEM] for token in set(tokens) if len(token) > _MIN_WORD and token.isascii()}
 
 
 @cache
