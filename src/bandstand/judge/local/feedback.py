@@ -43,7 +43,6 @@ TAXONOMY: Final = "followup-v1"
 
 _STEPS: Final = 127
 _HASH_DIGITS: Final = 16
-_SCALES: Final = np.array(SCALES)
 _MASSES: Final = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
 _SIGN_SUMS: Final = range(-3, 6)
 _SURE_RULE: Final = 0.85
@@ -79,8 +78,8 @@ class FeedbackWeights:
     def hash(self) -> str:
         """Sixteen hex digits over every stored number."""
         digest = hashlib.sha256()
-        for array in (self.table, self.steps, self.bias):
-            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+        for numbers in (self.table, self.steps, self.bias):
+            digest.update(numbers.astype(numbers.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()[:_HASH_DIGITS]
 
     def to_bytes(self) -> bytes:
@@ -133,16 +132,13 @@ class FeedbackModel:
     def predict(self, hearing: Hearing, buckets: Buckets) -> dict[Polarity, float]:
         """Return the probability of each polarity; they sum to 1."""
         facts = array("q", find_facts(hearing, self._polarities))
-        ids, starts, lengths = buckets
-        is_filled = lengths > 0
         # Integers are summed exactly, so the order of the buckets cannot matter. The facts are the last family.
-        rows = self._table.take(np.concatenate((ids - SIDE, np.frombuffer(facts, dtype=np.int64))), axis=0)
-        sums = np.add.reduceat(rows, [*starts[is_filled].tolist(), len(ids)], axis=0, dtype=np.int64)
-        weights = _SCALES[is_filled] / np.sqrt(lengths[is_filled])
+        rows = self._table.take(np.concatenate((buckets.ids - SIDE, np.frombuffer(facts, dtype=np.int64))), axis=0)
+        sums = np.add.reduceat(rows, [*buckets.filled.tolist(), len(buckets.ids)], axis=0, dtype=np.int64)
         known = sums[-1] * (_FACTS_SCALE / len(facts) ** 0.5)
-        logits = self._bias + (weights @ sums[:-1] + known) * self._steps
-        odds = np.exp(logits - logits.max())
-        return dict(zip(POLARITIES, (odds / odds.sum()).tolist(), strict=True))
+        logits = self._bias + (buckets.weights @ sums[:-1] + known) * self._steps
+        odds = np.exp(logits - np.maximum.reduce(logits))
+        return dict(zip(POLARITIES, (odds / np.add.reduce(odds)).tolist(), strict=True))
 
 
 @cache
@@ -170,6 +166,7 @@ def find_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> frozense
     rule = f"rule:{said[0] if said else None}"
     side = f"side:{find_side(tokens, normalised.scope.decisive)[1]}"
     signs = find_target_signs(normalised)
+    answered, aside = f"answered{normalised.after_question}", normalised.scope.aside
     marks = [f"rating{normalised.rating > 0}"] if normalised.rating is not None else []
     marks += ["emoji", f"emoji:{model}"] if has_known_sign(tokens) else []
     return hash_facts(marks).union(
@@ -177,7 +174,7 @@ def find_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> frozense
         _hash_rules(_describe_rule(hearing.matches), rule, frozenset(said[1:]), get_stated_target(hearing.matches)),
         _hash_signs(signs, model, side),
         _hash_stands(model, rule, side, f"signs{max(-2, min(3, signs.balance))}", asks),
-        _hash_form(asks, size, f"answered{normalised.after_question}", normalised.scope.aside, f"{normalised.is_aside}"),
+        _hash_form(asks, size, answered, aside, f"{normalised.is_aside}"),
         _hash_shared(_count_shared(normalised), asks),
     )
 

@@ -1,7 +1,6 @@
 """The local tier: rules and text model as one judge that needs no key, no network and no waiting."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -156,10 +155,10 @@ class Local:
         joined, match, rationale = self._join_rules(normalised, matches, stated)
         is_heard = False
         if self._feedback and normalised.about and not _speaks_for_itself(normalised):
-            masses = tuple([float(stated[self._sides[polarity]].sum()) for polarity in POLARITIES])
+            masses = self._compute_masses(stated)
             heard = self._feedback.predict(Hearing(normalised, matches, masses), buckets)
             joined, is_heard = self._follow_feedback(joined, heard, normalised, matches)
-        verdict = build_verdict(
+        return build_verdict(
             joined,
             self.taxonomy,
             tier=self.name,
@@ -167,9 +166,16 @@ class Local:
             rationale=rationale,
             normalised=normalised,
             rule=match.rule_id if match else None,
+            target="behaviour" if is_heard else None,
             stated=get_stated_target(matches),
         )
-        return replace(verdict, target="behaviour") if is_heard else verdict
+
+    def _compute_masses(self, stated: Floats) -> tuple[float, ...]:
+        """Return the mass of each polarity; a dozen numbers are summed sooner without NumPy."""
+        masses: dict[Polarity, float] = dict.fromkeys(POLARITIES, 0.0)
+        for label, p in zip(self.taxonomy.labels, stated.tolist(), strict=True):
+            masses[label.polarity] += p
+        return tuple(masses.values())
 
     def _join_rules(
         self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats

@@ -34,6 +34,8 @@ BUCKETS: Final = 2 * SIDE
 SCALES: Final = (1.0, 1.0, 0.35, 0.7, 1.0)
 """How much the families weigh: characters, words, facts, words after the last "but", what a lexicon knows."""
 
+_SCALES: Final = np.array(SCALES)
+
 Ids = NDArray[np.intp]
 _Hashes = NDArray[np.uint64]
 
@@ -58,6 +60,10 @@ _BOUNDS: Final = tuple(np.array([*_FIRSTS, SIDE], dtype=np.int64) + side for sid
 """Where each family begins, on either side, and where the last one ends."""
 _POWERS: Final = _compute_powers(_BASE)
 _INVERSE_POWERS: Final = _compute_powers(pow(_BASE, -1, 1 << 64))
+_LENGTHS: Final = {n: np.uint64(n) for n in _NGRAMS}
+_HALF_MIX: Final = np.uint64(33)
+_FIRST_FACTOR: Final = np.uint64(0xFF51AFD7ED558CCD)
+_SECOND_FACTOR: Final = np.uint64(0xC4CEB9FE1A85EC53)
 
 
 class Features(NamedTuple):
@@ -84,40 +90,47 @@ class Buckets(NamedTuple):
     Attributes:
         ids: shape (n,), sorted and without repetition.
         starts: where each family begins in ``ids``.
-        lengths: how many each family has.
+        filled: where each family begins that is not empty.
+        weights: what each bucket of such a family counts, shape (filled families,).
     """
 
     ids: Ids
     starts: Ids
-    lengths: Ids
+    filled: Ids
+    weights: NDArray[np.float64]
 
 
 def extract_features(normalised: NormalisedTurn) -> Features:
     """Return the buckets of a turn, a family an array."""
-    ids, starts, _ = extract_buckets(normalised)
+    ids, starts, *_ = extract_buckets(normalised)
     return Features(*np.split(ids, starts[1:]))
 
 
 def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     """Return the buckets of a turn."""
     decisive = normalised.scope.decisive
-    ngrams = _hash_ngrams(normalised.judged_text)
+    codes = _read_codes(normalised.judged_text)
+    n_ngrams = sum(_count_ngrams(codes))
     words = _list_words_and_pairs(("", *normalised.judged_tokens, ""))
     turn_features = _build_turn_features(normalised)
     decisive_words = _list_words_and_pairs((*decisive, "")) if decisive else []
     named = [*words, *map(_hash_word, turn_features), *decisive_words, *map(_hash_word, _build_cue_names(normalised))]
     lengths = (
-        len(ngrams),
+        n_ngrams,
         len(words),
         len(turn_features),
         len(decisive_words),
         len(named) - len(words) - len(turn_features) - len(decisive_words),
     )
     # All families together, because a call of NumPy costs more than what it does to a few dozen numbers.
-    mixed = _mix_bits(np.concatenate((ngrams, np.frombuffer(array("Q", named), dtype=np.uint64))))
+    hashes = np.empty(n_ngrams + len(named), dtype=np.uint64)
+    _hash_ngrams(codes, hashes)
+    hashes[n_ngrams:] = np.frombuffer(array("Q", named), dtype=np.uint64)
+    _mix_bits(hashes)
     families = _FAMILIES.repeat(lengths)
-    buckets = (mixed & _MASKS[families]).view(np.int64)
-    buckets += _OFFSETS[bool(normalised.about)][families]
+    hashes &= _MASKS.take(families)
+    buckets = hashes.view(np.int64)
+    buckets += _OFFSETS[bool(normalised.about)].take(families)
     # Families have ranges of their own, one after another, so sorting all sorts each.
     buckets.sort()
     is_new = np.empty(len(buckets), dtype=np.bool_)
@@ -125,7 +138,10 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     np.not_equal(buckets[1:], buckets[:-1], out=is_new[1:])
     ids = buckets[is_new]
     bounds = ids.searchsorted(_BOUNDS[bool(normalised.about)])
-    return Buckets(ids, bounds[:-1], bounds[1:] - bounds[:-1])
+    starts = bounds[:-1]
+    sizes = bounds[1:] - starts
+    is_filled = sizes > 0
+    return Buckets(ids, starts, starts[is_filled], _SCALES[is_filled] / np.sqrt(sizes[is_filled]))
 
 
 def _hash_word(word: str) -> int:
@@ -174,23 +190,32 @@ def _count_shared(about: tuple[str, ...], tokens: tuple[str, ...]) -> int:
     return min(_MAX_SHARED, len(stems & others))
 
 
-def _hash_ngrams(text: str) -> _Hashes:
+def _read_codes(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
+
+
+def _count_ngrams(codes: NDArray[np.uint32]) -> list[int]:
+    """Return how many n-grams of each length there are."""
+    return [max(0, len(codes) + 1 - n) for n in _NGRAMS]
+
+
+def _hash_ngrams(codes: NDArray[np.uint32], out: _Hashes) -> None:
     """Hash every n-gram: a difference of prefix sums of c_j B^j, times B^(−start), so all cost a few products."""
-    codes = np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
     sums = np.zeros(len(codes) + 1, dtype=np.uint64)
     np.cumsum(codes * _POWERS[: len(codes)], out=sums[1:])
-    return np.concatenate(
-        [
-            (sums[n:] - sums[:-n]) * _INVERSE_POWERS[: len(codes) + 1 - n] + np.uint64(n)
-            for n in _NGRAMS
-            if n <= len(codes)
-        ]
-    )
+    start = 0
+    for n, count in zip(_NGRAMS, _count_ngrams(codes), strict=True):
+        part = out[start : start + count]
+        np.subtract(sums[n:], sums[:count], out=part)
+        part *= _INVERSE_POWERS[:count]
+        part += _LENGTHS[n]
+        start += count
 
 
-def _mix_bits(hashes: _Hashes) -> _Hashes:
+def _mix_bits(hashes: _Hashes) -> None:
     # The finaliser of MurmurHash3: a product of powers leaves its lowest bits badly mixed.
-    mixed = (hashes ^ (hashes >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    mixed ^= mixed >> np.uint64(33)
-    return mixed
+    hashes ^= hashes >> _HALF_MIX
+    hashes *= _FIRST_FACTOR
+    hashes ^= hashes >> _HALF_MIX
+    hashes *= _SECOND_FACTOR
+    hashes ^= hashes >> _HALF_MIX

@@ -83,7 +83,7 @@ def train_feedback(
 def extract_feedback_features(row: LabelledTurn, rules: Rules, classifier: Classifier) -> list[Ids]:
     """Return the buckets of a turn, a family an array."""
     normalised = normalise_turn(row.turn.cut())
-    ids, starts, _ = buckets = extract_buckets(normalised)
+    ids, starts, *_ = buckets = extract_buckets(normalised)
     stated = classifier.predict_probabilities(normalised, buckets)
     polarities = {label.name: label.polarity for label in rules.taxonomy.labels}
     masses = tuple(
