@@ -91,7 +91,7 @@ class Local:
             polarity: np.array([label.polarity == polarity for label in self.taxonomy.labels])
             for polarity in POLARITIES
         }
-        self._stand_places = [self._sides[stand].nonzero()[0] for stand in _OPPOSITES if self._sides[stand].any()]
+        self._stand_places = [self._sides[stand].nonzero()[0].tolist() for stand in _OPPOSITES if self._sides[stand].any()]
         self._places = {name: place for place, name in enumerate(self.taxonomy.label_names)}
         label = _SHIFT_LABELS.get(self.taxonomy.name)
         self._shift = self.taxonomy.label_names.index(label) if label else None
@@ -252,12 +252,14 @@ class Local:
 
     def _pool_stands(self, stated: Floats) -> Floats:
         """Give the likeliest label of each stand the mass of all its labels."""
-        pooled = stated.copy()
+        numbers = stated.tolist()
         for places in self._stand_places:
-            masses = stated[places]
-            pooled[places] = 0.0
-            pooled[places[masses.argmax()]] = masses.sum()
-        return pooled
+            best, mass = max(places, key=numbers.__getitem__), 0.0
+            for place in places:
+                mass += numbers[place]
+                numbers[place] = 0.0
+            numbers[best] = mass
+        return np.array(numbers)
 
     def _weigh_wording(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch | None) -> Floats:
         """Give a stand that only the text model supports at most half, unless the lexicon supports it too.

@@ -9,6 +9,7 @@ The hashes are exact 64-bit integer arithmetic: the same buckets on every machin
 """
 
 from array import array
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -43,6 +44,8 @@ _NGRAMS: Final = (2, 3, 4, 5)
 _STEM: Final = 5
 _MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
+_CACHED_CHOICES: Final = 256
+"""Few things are chosen, again and again."""
 _BASE: Final = 0x9E3779B97F4A7C15
 _MAX_CHARS: Final = WINDOW + 2  # and a space at both ends
 
@@ -174,20 +177,25 @@ def _build_turn_features(normalised: NormalisedTurn) -> list[str]:
     return names
 
 
-def _build_cue_names(normalised: NormalisedTurn) -> list[str]:
+def _build_cue_names(normalised: NormalisedTurn) -> tuple[str, ...]:
     """Name what a lexicon knows of the words, where the turn says what was chosen.
 
     Elsewhere a word such as "love" is as often of the things that are talked about, a film, as of the answer.
     """
     if not normalised.about:
-        return []
+        return ()
     return build_cues(normalised.judged_tokens, normalised.scope.decisive)
 
 
 def _count_shared(about: tuple[str, ...], tokens: tuple[str, ...]) -> int:
     """Count the telling words that a message shares with what was chosen, up to two."""
-    stems, others = ({token[:_STEM] for token in words if len(token) >= _MIN_WORD} for words in (about, tokens))
-    return min(_MAX_SHARED, len(stems & others))
+    stems = _find_chosen_stems(about)
+    return min(_MAX_SHARED, len(stems.intersection([token[:_STEM] for token in tokens])))
+
+
+@lru_cache(maxsize=_CACHED_CHOICES)
+def _find_chosen_stems(about: tuple[str, ...]) -> frozenset[str]:
+    return frozenset([token[:_STEM] for token in about if len(token) >= _MIN_WORD])
 
 
 def _read_codes(text: str) -> NDArray[np.uint32]:

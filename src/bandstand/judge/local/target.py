@@ -21,7 +21,7 @@ from importlib import resources
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
+from bandstand.judge.local.lexicon import SIDES, WordKind, find_kinds, find_side, is_known_word
 from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
 from bandstand.judge.local.stems import find_chosen_stems, find_stems, read_earlier
@@ -31,9 +31,7 @@ from bandstand.judge.taxonomy import Polarity
 from bandstand.judge.verdict import TARGETS, Target
 
 _NUMBER: Final = "0"
-_YOU: Final[frozenset[WordKind]] = frozenset({"you"})
-_ME: Final[frozenset[WordKind]] = frozenset({"me"})
-_WISH: Final[frozenset[WordKind]] = frozenset({"wish"})
+_KINDS: Final[tuple[WordKind, ...]] = ("you", "me", "wish")
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
@@ -113,19 +111,17 @@ def find_target_signs(turn: NormalisedTurn) -> TargetSigns:
 def _find_signs(turn: NormalisedTurn) -> tuple[tuple[str, ...], int]:
     """Find the signs that need only the message: their names, and how many more speak for the behaviour."""
     tokens = turn.judged_tokens
-    stems, text = find_stems(tokens), "".join(tokens)
+    stems, text, kinds = find_stems(tokens), "".join(tokens), find_kinds(tokens)
     manner, substance = _load_words()
-    for_behaviour = {
-        "manner": manner.occur_in(stems, text),
-        "chosen": not stems.isdisjoint(find_chosen_stems(turn.about)),
-        "you": has_words_of(tokens, _YOU),
-        "me": has_words_of(tokens, _ME),
-        "wish": has_words_of(tokens, _WISH),
-        "short": len(tokens) <= _SHORT,
-    }
-    for_content = {"number": _NUMBER in tokens, "substance": substance.occur_in(stems, text)}
-    found = tuple([name for name, is_there in (for_behaviour | for_content).items() if is_there])
-    return found, sum(for_behaviour.values()) - sum(for_content.values())
+    chosen = find_chosen_stems(turn.about)
+    found = ["manner"] if manner.occur_in(stems, text) else []
+    found += ["chosen"] if not stems.isdisjoint(chosen) else []
+    found += [kind for kind in _KINDS if kind in kinds]
+    found += ["short"] if len(tokens) <= _SHORT else []
+    for_behaviour = len(found)
+    found += ["number"] if _NUMBER in tokens else []
+    found += ["substance"] if substance.occur_in(stems, text) else []
+    return tuple(found), 2 * for_behaviour - len(found)
 
 
 def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
