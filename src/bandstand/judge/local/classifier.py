@@ -259,7 +259,7 @@ def build_verdict(  # noqa: PLR0913 (each is a part of the verdict)
         rationale=rationale,
         tier=tier,
         model=model,
-        probabilities=tuple([(label.name, min(1.0, p)) for label, p in pairs]),
+        probabilities=tuple([(label.name, p if p < 1 else 1.0) for label, p in pairs]),
         rule=rule,
         target=target or find_target(normalised, polarity, stated),
         about=bool(normalised.about),

@@ -134,7 +134,7 @@ class FeedbackModel:
         facts = array("q", find_facts(hearing, self._polarities))
         # Integers are summed exactly, so the order of the buckets cannot matter. The facts are the last family.
         rows = self._table.take(np.concatenate((buckets.ids - SIDE, np.frombuffer(facts, dtype=np.int64))), axis=0)
-        sums = np.add.reduceat(rows, [*buckets.filled.tolist(), len(buckets.ids)], axis=0, dtype=np.int64)
+        sums = np.add.reduceat(rows, [*buckets.filled, len(buckets.ids)], axis=0, dtype=np.int64)
         known = sums[-1] * (_FACTS_SCALE / len(facts) ** 0.5)
         logits = self._bias + (buckets.weights @ sums[:-1] + known) * self._steps
         odds = np.exp(logits - np.maximum.reduce(logits))

@@ -86,12 +86,14 @@ class Local:
         self._rules = rules
         self._classifier = classifier
         self._feedback = feedback
+        self._polarities = {label.name: label.polarity for label in self.taxonomy.labels}
         self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
         self._sides = {
             polarity: np.array([label.polarity == polarity for label in self.taxonomy.labels])
             for polarity in POLARITIES
         }
-        self._stand_places = [self._sides[stand].nonzero()[0].tolist() for stand in _OPPOSITES if self._sides[stand].any()]
+        stands = [self._sides[stand] for stand in _OPPOSITES]
+        self._stand_places = [is_of_stand.nonzero()[0].tolist() for is_of_stand in stands if is_of_stand.any()]
         self._places = {name: place for place, name in enumerate(self.taxonomy.label_names)}
         label = _SHIFT_LABELS.get(self.taxonomy.name)
         self._shift = self.taxonomy.label_names.index(label) if label else None
@@ -192,7 +194,7 @@ class Local:
             opposed = self._find_opposed(match, matches)
             if opposed is not None:
                 joined = joined * self._build_expert(opposed)
-            joined = joined / joined.sum()
+            joined = joined / np.add.reduce(joined)
             rationale = f"{format_match(match)}, and by its wording"
         elif self._shift is not None and may_shift(normalised) and joined[self._quiet].sum() > _HALF:
             shift = compute_shift_probability(normalised)
@@ -216,19 +218,19 @@ class Local:
     def _is_overtaken(self, normalised: NormalisedTurn, match: RuleMatch) -> bool:
         """Return whether a stand is followed by a "but" and words that no rule knows, and that ask for nothing."""
         decisive = normalised.scope.decisive
-        takes_stand = self.taxonomy.label(match.label).polarity != "other"
+        takes_stand = self._polarities[match.label] != "other"
         return match.rank == _OVERTAKEN_RANK and takes_stand and bool(decisive) and "?" not in decisive
 
     def _yield_to_decisive(self, stated: Floats, normalised: NormalisedTurn, match: RuleMatch) -> Floats:
         """Take from the opposite stand what a "but" takes back, where the rule that counts stands behind it."""
-        opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
+        opposite = _OPPOSITES.get(self._polarities[match.label])
         if opposite is None or match.rank != 1 or not normalised.scope.decisive:
             return stated
         return self._cap_stand(stated, opposite)
 
     def _cap_stand_before_but(self, stated: Floats, match: RuleMatch) -> Floats:
         """Reduce the stand before a "but": what follows most likely takes it back."""
-        return self._cap_stand(stated, self.taxonomy.label(match.label).polarity)
+        return self._cap_stand(stated, self._polarities[match.label])
 
     def _cap_stand(self, stated: Floats, polarity: Polarity) -> Floats:
         """Give a stand at most a quarter of the mass."""
@@ -240,13 +242,9 @@ class Local:
 
     def _find_opposed(self, match: RuleMatch, matches: Sequence[RuleMatch]) -> RuleMatch | None:
         """Return the first rule of the same rank that takes the opposite stand; both then have their say."""
-        opposite = _OPPOSITES.get(self.taxonomy.label(match.label).polarity)
+        opposite = _OPPOSITES.get(self._polarities[match.label])
         return next(
-            (
-                other
-                for other in matches
-                if other.rank == match.rank and self.taxonomy.label(other.label).polarity == opposite
-            ),
+            (other for other in matches if other.rank == match.rank and self._polarities[other.label] == opposite),
             None,
         )
 
@@ -268,12 +266,12 @@ class Local:
         messages: so both must hear the stand before it teaches, or the model very surely where the lexicon hears none.
         A stand that the rule that counts speaks against teaches in no case.
         """
-        place = int(np.argmax(stated))
+        place = int(stated.argmax())
         polarity = self.taxonomy.labels[place].polarity
         if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED:
             return stated
         if match is not None:
-            is_borne_out = self.taxonomy.label(match.label).polarity == polarity
+            is_borne_out = self._polarities[match.label] == polarity
         else:
             _, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
             needed = {SIDES[polarity]: _SURE, None: _VERY_SURE}.get(side, 1.0)
@@ -293,7 +291,7 @@ class Local:
         stand: Polarity = max(_OPPOSITES, key=heard.__getitem__)
         if heard[stand] >= _CLEARLY_HEARD:
             return self._give_stand(stated, stand, heard[stand]), True
-        place = int(np.argmax(stated))
+        place = int(stated.argmax())
         polarity = self.taxonomy.labels[place].polarity
         is_borne_out = polarity == stand and heard[stand] >= _HEARD
         if polarity == "other" or stated[place] <= _MAX_UNSUPPORTED or is_borne_out:
@@ -315,7 +313,7 @@ class Local:
     def _cap_contradicted_stand(self, stated: Floats, normalised: NormalisedTurn) -> Floats:
         """Reduce a stand that only the text model supports, if the lexicon's words contradict it."""
         words, side = find_side(normalised.judged_tokens, normalised.scope.decisive)
-        polarity = self.taxonomy.labels[int(np.argmax(stated))].polarity
+        polarity = self.taxonomy.labels[int(stated.argmax())].polarity
         if polarity == "other":
             return stated
         is_taken_back = (

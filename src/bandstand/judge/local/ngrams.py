@@ -11,6 +11,7 @@ The hashes are exact 64-bit integer arithmetic: the same buckets on every machin
 from array import array
 from functools import lru_cache
 from itertools import pairwise
+from math import sqrt
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -34,8 +35,6 @@ BUCKETS: Final = 2 * SIDE
 
 SCALES: Final = (1.0, 1.0, 0.35, 0.7, 1.0)
 """How much the families weigh: characters, words, facts, words after the last "but", what a lexicon knows."""
-
-_SCALES: Final = np.array(SCALES)
 
 Ids = NDArray[np.intp]
 _Hashes = NDArray[np.uint64]
@@ -98,8 +97,8 @@ class Buckets(NamedTuple):
     """
 
     ids: Ids
-    starts: Ids
-    filled: Ids
+    starts: list[int]
+    filled: list[int]
     weights: NDArray[np.float64]
 
 
@@ -112,23 +111,20 @@ def extract_features(normalised: NormalisedTurn) -> Features:
 def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     """Return the buckets of a turn."""
     decisive = normalised.scope.decisive
-    codes = _read_codes(normalised.judged_text)
-    n_ngrams = sum(_count_ngrams(codes))
+    ngrams = _hash_ngrams(normalised.judged_text)
     words = _list_words_and_pairs(("", *normalised.judged_tokens, ""))
     turn_features = _build_turn_features(normalised)
     decisive_words = _list_words_and_pairs((*decisive, "")) if decisive else []
     named = [*words, *map(_hash_word, turn_features), *decisive_words, *map(_hash_word, _build_cue_names(normalised))]
     lengths = (
-        n_ngrams,
+        len(ngrams),
         len(words),
         len(turn_features),
         len(decisive_words),
         len(named) - len(words) - len(turn_features) - len(decisive_words),
     )
     # All families together, because a call of NumPy costs more than what it does to a few dozen numbers.
-    hashes = np.empty(n_ngrams + len(named), dtype=np.uint64)
-    _hash_ngrams(codes, hashes)
-    hashes[n_ngrams:] = np.frombuffer(array("Q", named), dtype=np.uint64)
+    hashes = np.concatenate((ngrams, np.frombuffer(array("Q", named), dtype=np.uint64)))
     _mix_bits(hashes)
     families = _FAMILIES.repeat(lengths)
     hashes &= _MASKS.take(families)
@@ -140,11 +136,13 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     is_new[:1] = True
     np.not_equal(buckets[1:], buckets[:-1], out=is_new[1:])
     ids = buckets[is_new]
-    bounds = ids.searchsorted(_BOUNDS[bool(normalised.about)])
-    starts = bounds[:-1]
-    sizes = bounds[1:] - starts
-    is_filled = sizes > 0
-    return Buckets(ids, starts, starts[is_filled], _SCALES[is_filled] / np.sqrt(sizes[is_filled]))
+    bounds = ids.searchsorted(_BOUNDS[bool(normalised.about)]).tolist()
+    filled, weights = [], []
+    for scale, start, end in zip(SCALES, bounds, bounds[1:], strict=False):
+        if end > start:
+            filled.append(start)
+            weights.append(scale / sqrt(end - start))
+    return Buckets(ids, bounds[:-1], filled, np.array(weights))
 
 
 def _hash_word(word: str) -> int:
@@ -198,26 +196,22 @@ def _find_chosen_stems(about: tuple[str, ...]) -> frozenset[str]:
     return frozenset([token[:_STEM] for token in about if len(token) >= _MIN_WORD])
 
 
-def _read_codes(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
-
-
-def _count_ngrams(codes: NDArray[np.uint32]) -> list[int]:
-    """Return how many n-grams of each length there are."""
-    return [max(0, len(codes) + 1 - n) for n in _NGRAMS]
-
-
-def _hash_ngrams(codes: NDArray[np.uint32], out: _Hashes) -> None:
+def _hash_ngrams(text: str) -> _Hashes:
     """Hash every n-gram: a difference of prefix sums of c_j B^j, times B^(−start), so all cost a few products."""
-    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.cumsum(codes * _POWERS[: len(codes)], out=sums[1:])
+    codes = np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
+    size = len(codes)
+    sums = np.zeros(size + 1, dtype=np.uint64)
+    np.cumsum(codes * _POWERS[:size], out=sums[1:])
+    counts = [(n, size + 1 - n) for n in _NGRAMS if n <= size]
+    hashes = np.empty(sum([count for _, count in counts]), dtype=np.uint64)
     start = 0
-    for n, count in zip(_NGRAMS, _count_ngrams(codes), strict=True):
-        part = out[start : start + count]
-        np.subtract(sums[n:], sums[:count], out=part)
-        part *= _INVERSE_POWERS[:count]
-        part += _LENGTHS[n]
+    for n, count in counts:
+        part = hashes[start : start + count]
+        np.subtract(sums[n:], sums[:count], part)
+        np.multiply(part, _INVERSE_POWERS[:count], part)
+        np.add(part, _LENGTHS[n], part)
         start += count
+    return hashes
 
 
 def _mix_bits(hashes: _Hashes) -> None:
