@@ -175,6 +175,7 @@ def find_kinds(tokens: tuple[str, ...]) -> frozenset[WordKind]:
     return frozenset([kind for _, kinds in _find_kinds(tokens) for kind in kinds])
 
 
+@lru_cache(maxsize=_CACHED_WORDS)
 def is_known_word(word: str) -> bool:
     """Return whether a word by itself is of some kind."""
     return (word,) in _load_entries().phrases or _find_beginning(word) is not None
@@ -212,14 +213,15 @@ def _find_kinds(tokens: tuple[str, ...]) -> list[tuple[int, list[WordKind]]]:
         if place < taken:
             continue
         # Most words begin no phrase, and one look tells so.
+        longest, beginning = _look_up(token)
         kinds = None
-        for length in range(entries.longest.get(token, 0), 0, -1):
+        for length in range(longest, 0, -1):
             kinds = entries.phrases.get(tokens[place : place + length])
             if kinds:
                 taken = place + length
                 break
         if kinds is None:
-            kinds = _find_beginning(token)
+            kinds = beginning
         if kinds:
             found.append((place, kinds))
     text = "".join(tokens)
@@ -229,6 +231,11 @@ def _find_kinds(tokens: tuple[str, ...]) -> list[tuple[int, list[WordKind]]]:
 
 
 @lru_cache(maxsize=_CACHED_WORDS)
+def _look_up(word: str) -> tuple[int, list[WordKind] | None]:
+    """Return how many words the longest phrase has that begins with a word, and the kinds that its beginning has."""
+    return _load_entries().longest.get(word, 0), _find_beginning(word)
+
+
 def _find_beginning(word: str) -> list[WordKind] | None:
     beginnings = _load_entries().beginnings
     kinds = (beginnings.get(word[:size]) for size in range(_MIN_PREFIX, len(word) + 1))

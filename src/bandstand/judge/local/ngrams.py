@@ -43,6 +43,7 @@ _NGRAMS: Final = (2, 3, 4, 5)
 _STEM: Final = 5
 _MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
+_CACHED_NAMES: Final = 1 << 13
 _CACHED_CHOICES: Final = 256
 """Few things are chosen, again and again."""
 _BASE: Final = 0x9E3779B97F4A7C15
@@ -115,7 +116,7 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     words = _list_words_and_pairs(("", *normalised.judged_tokens, ""))
     turn_features = _build_turn_features(normalised)
     decisive_words = _list_words_and_pairs((*decisive, "")) if decisive else []
-    named = [*words, *map(_hash_word, turn_features), *decisive_words, *map(_hash_word, _build_cue_names(normalised))]
+    named = [*words, *map(_hash_name, turn_features), *decisive_words, *map(_hash_name, _build_cue_names(normalised))]
     lengths = (
         len(ngrams),
         len(words),
@@ -145,8 +146,9 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     return Buckets(ids, bounds[:-1], filled, np.array(weights))
 
 
-def _hash_word(word: str) -> int:
-    return crc32(word.encode("utf-8", "replace"))
+@lru_cache(maxsize=_CACHED_NAMES)
+def _hash_name(name: str) -> int:
+    return crc32(name.encode("utf-8", "replace"))
 
 
 def _list_words_and_pairs(tokens: tuple[str, ...]) -> list[int]:
