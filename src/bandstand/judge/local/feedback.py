@@ -21,7 +21,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from bandstand.judge.local.lexicon import find_side, is_question
+from bandstand.judge.local.lexicon import WordKind, find_side, is_question
 from bandstand.judge.local.ngrams import SCALES, SIDE, Buckets
 from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
@@ -160,23 +160,22 @@ def find_facts(hearing: Hearing, polarities: Mapping[str, Polarity]) -> frozense
         polarities: by label.
     """
     normalised, tokens, masses = hearing.normalised, hearing.normalised.judged_tokens, hearing.masses
-    asks, size = f"asks{is_question(tokens)}", f"size{len(tokens).bit_length()}"
+    asks = f"asks{is_question(tokens)}"
     said = [polarities[match.label] for match in hearing.matches]
-    model = f"model:{POLARITIES[masses.index(max(masses))]}"
-    rule = f"rule:{said[0] if said else None}"
-    side = f"side:{find_side(tokens, normalised.scope.decisive)[1]}"
+    model = POLARITIES[masses.index(max(masses))]
+    rule = said[0] if said else None
+    side = find_side(tokens, normalised.scope.decisive)[1]
     signs = find_target_signs(normalised)
-    answered, aside = f"answered{normalised.after_question}", normalised.scope.aside
-    marks = [f"rating{normalised.rating > 0}"] if normalised.rating is not None else []
-    marks += ["emoji", f"emoji:{model}"] if has_known_sign(tokens) else []
-    return hash_facts(marks).union(
+    facts = _hash_stands(model, rule, side, max(-2, min(3, signs.balance)), asks).union(
         _hash_masses(tuple([bisect_right(_MASSES, mass) for mass in masses])),
-        _hash_rules(_describe_rule(hearing.matches), rule, frozenset(said[1:]), get_stated_target(hearing.matches)),
         _hash_signs(signs, model, side),
-        _hash_stands(model, rule, side, f"signs{max(-2, min(3, signs.balance))}", asks),
-        _hash_form(asks, size, answered, aside, f"{normalised.is_aside}"),
+        _hash_form(_read_form(normalised), asks),
         _hash_shared(_count_shared(normalised), asks),
+        _hash_rules(_describe_rule(hearing.matches), rule, frozenset(said[1:]), get_stated_target(hearing.matches)),
     )
+    if normalised.rating is not None:
+        facts |= hash_facts([f"rating{normalised.rating > 0}"])
+    return facts | hash_facts(["emoji", f"emoji:model:{model}"]) if has_known_sign(tokens) else facts
 
 
 # Few of each kind there are, and naming and hashing them costs more than all else that is done with them.
@@ -187,42 +186,60 @@ def _hash_masses(levels: tuple[int, ...]) -> frozenset[int]:
     )
 
 
-def _describe_rule(matches: Sequence[RuleMatch]) -> tuple[str, ...]:
-    """Name the rule that counts: itself, its label, how it ranks and whether it is sure; nothing if there is none."""
+def _describe_rule(matches: Sequence[RuleMatch]) -> tuple[str, str, int, bool] | None:
+    """Return the rule that counts: itself, its label, how it ranks and whether it is sure."""
     if not matches:
-        return ()
+        return None
     first = matches[0]
-    return first.rule_id, first.label, f"rank{first.rank}", f"sure{first.score > _SURE_RULE}"
+    return first.rule_id, first.label, first.rank, first.score > _SURE_RULE
 
 
 @lru_cache(maxsize=_CACHED_FACTS)
 def _hash_rules(
-    first: tuple[str, ...], rule: str, others: frozenset[Polarity], stated: Target | None
+    first: tuple[str, str, int, bool] | None, rule: Polarity | None, others: frozenset[Polarity], stated: Target | None
 ) -> frozenset[int]:
-    named = [*first[:2], *(f"{rule}:{name}" for name in first[2:]), *(f"then:{polarity}" for polarity in others)]
-    return hash_facts([rule, *named, *([f"stated:{stated}", f"stated:{stated}:{rule}"] if stated else [])])
+    names = [f"rule:{rule}", *(f"then:{polarity}" for polarity in others)]
+    if first:
+        rule_id, label, rank, is_sure = first
+        names += [rule_id, label, f"rule:{rule}:rank{rank}", f"rule:{rule}:sure{is_sure}"]
+    return hash_facts([*names, *([f"stated:{stated}", f"stated:{stated}:rule:{rule}"] if stated else [])])
 
 
 @lru_cache(maxsize=_CACHED_FACTS)
-def _hash_signs(signs: TargetSigns, model: str, side: str) -> frozenset[int]:
+def _hash_signs(signs: TargetSigns, model: Polarity, side: WordKind | None) -> frozenset[int]:
     return hash_facts([
         f"subjects{signs.subjects}",
-        *(fact for name in signs.found for fact in (name, f"{name}:{model}", f"{name}:{side}")),
+        *(fact for name in signs.found for fact in (name, f"{name}:model:{model}", f"{name}:side:{side}")),
         *(f"balance{least}" for least in _SIGN_SUMS if signs.balance >= least),
     ])  # fmt: skip
 
 
 @lru_cache(maxsize=_CACHED_FACTS)
-def _hash_stands(model: str, rule: str, side: str, balance: str, asks: str) -> frozenset[int]:
-    pairs = ((side, model), (side, rule), (side, asks), (side, balance), (model, rule), (model, asks),
-             (model, balance), (rule, asks), (rule, balance))  # fmt: skip
-    return hash_facts([side, *map(":".join, pairs)])
+def _hash_stands(
+    model: Polarity, rule: Polarity | None, side: WordKind | None, balance: int, asks: str
+) -> frozenset[int]:
+    m, r, s, b = f"model:{model}", f"rule:{rule}", f"side:{side}", f"signs{balance}"
+    pairs = ((s, m), (s, r), (s, asks), (s, b), (m, r), (m, asks), (m, b), (r, asks), (r, b))
+    return hash_facts([s, *map(":".join, pairs)])
+
+
+class _Form(NamedTuple):
+    size: int
+    is_answer: bool
+    aside: str
+    is_aside: bool
+
+
+def _read_form(normalised: NormalisedTurn) -> _Form:
+    size = len(normalised.judged_tokens).bit_length()
+    return _Form(size, normalised.after_question, normalised.scope.aside, normalised.is_aside)
 
 
 @lru_cache(maxsize=_CACHED_FACTS)
-def _hash_form(asks: str, size: str, answered: str, aside: str, is_aside: str) -> frozenset[int]:
-    pairs = ((size, asks), (answered, asks), (answered, size), (f"aside:{aside}", is_aside))
-    return hash_facts([size, answered, f"aside:{aside}", *map(":".join, pairs)])
+def _hash_form(form: _Form, asks: str) -> frozenset[int]:
+    size, answered, aside = f"size{form.size}", f"answered{form.is_answer}", f"aside:{form.aside}"
+    pairs = ((size, asks), (answered, asks), (answered, size), (aside, f"{form.is_aside}"))
+    return hash_facts([size, answered, aside, *map(":".join, pairs)])
 
 
 @lru_cache(maxsize=_CACHED_FACTS)

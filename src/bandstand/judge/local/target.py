@@ -133,7 +133,7 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
     said = find_stems([token for token in set(turn.judged_tokens) - get_stop_words() if not is_known_word(token)])
     said -= find_chosen_stems(turn.about)
     said -= manner.stems
-    shared = {stem for stem in said if any(stem in stems for stems in earlier[1:])}
+    shared = said & earlier.question | said & earlier.answer | said & earlier.common
     if turn.text.isascii():
         return shared
     about = "".join(turn.about)
