@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.errors import ConfigurationError
-from bandstand.judge.local.ngrams import BUCKETS, VERSION, Buckets, extract_buckets
+from bandstand.judge.local.ngrams import BUCKETS, VERSION, Buckets, Ids, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.signal import has_signal, report_no_signal
 from bandstand.judge.local.target import find_target
@@ -172,7 +172,14 @@ class Classifier:
         """Load the shipped model for ``followup-v1`` or ``correction-v1``."""
         return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
 
-    def predict_probabilities(self, normalised: NormalisedTurn, buckets: Buckets | None = None) -> Floats:
+    @property
+    def table(self) -> NDArray[np.int8]:
+        """The weights, shape (BUCKETS, labels)."""
+        return self._table
+
+    def predict_probabilities(
+        self, normalised: NormalisedTurn, buckets: Buckets | None = None, sums: NDArray[np.int64] | None = None
+    ) -> Floats:
         """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1.
 
         Where nothing of a message speaks of the answer, no label takes a stand.
@@ -180,8 +187,11 @@ class Classifier:
         Args:
             normalised: the turn.
             buckets: the turn's, where the caller has them already.
+            sums: those of :func:`sum_rows` over :attr:`table`, likewise.
         """
-        logits = self._compute_logits(extract_buckets(normalised) if buckets is None else buckets)
+        buckets = extract_buckets(normalised) if buckets is None else buckets
+        sums = sum_rows(self._table, buckets.ids, buckets) if sums is None else sums
+        logits = self._bias + np.add.reduce(sums * buckets.weights[:, None]) * self._steps
         if normalised.is_aside:
             logits = np.where(self._takes_stand, -np.inf, logits)
         # The reductions of ufuncs, because an array's own cost more than what they do to a dozen numbers.
@@ -206,10 +216,18 @@ class Classifier:
             return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _compute_logits(self, buckets: Buckets) -> Floats:
-        # Integers are summed exactly, so the order of the buckets cannot matter.
-        sums = np.add.reduceat(self._table.take(buckets.ids, axis=0), buckets.filled, axis=0, dtype=np.int64)
-        return np.asarray(self._bias + np.add.reduce(sums * buckets.weights[:, None]) * self._steps)
+
+def sum_rows(table: NDArray[np.int8], rows: Ids, buckets: Buckets) -> NDArray[np.int64]:
+    """Return the sums of a table's rows over each family that is not empty, shape (filled families, columns).
+
+    Integers are summed exactly, so the order of the buckets cannot matter.
+
+    Args:
+        table: the table.
+        rows: of each bucket, its row.
+        buckets: whose families are summed.
+    """
+    return np.add.reduceat(table.take(rows, axis=0), buckets.filled, axis=0, dtype=np.int64)
 
 
 @cache

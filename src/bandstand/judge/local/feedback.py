@@ -129,14 +129,23 @@ class FeedbackModel:
         """Load the shipped weights; None if they were learned with other labels than a taxonomy's."""
         return cls(load_shipped_feedback(), taxonomy) if taxonomy.name == TAXONOMY else None
 
-    def predict(self, hearing: Hearing, buckets: Buckets) -> dict[Polarity, float]:
-        """Return the probability of each polarity; they sum to 1."""
+    @property
+    def text_table(self) -> NDArray[np.int8]:
+        """The weights of the buckets that the text model reads too, shape (SIDE, 3)."""
+        return self._table[:SIDE]
+
+    def predict(self, hearing: Hearing, buckets: Buckets, sums: NDArray[np.int64]) -> dict[Polarity, float]:
+        """Return the probability of each polarity; they sum to 1.
+
+        Args:
+            hearing: what the judge's parts make of the turn.
+            buckets: the turn's.
+            sums: of the rows of :attr:`text_table` over each of their families that is not empty.
+        """
         facts = array("q", find_facts(hearing, self._polarities))
-        # Integers are summed exactly, so the order of the buckets cannot matter. The facts are the last family.
-        rows = self._table.take(np.concatenate((buckets.ids - SIDE, np.frombuffer(facts, dtype=np.int64))), axis=0)
-        sums = np.add.reduceat(rows, [*buckets.filled, len(buckets.ids)], axis=0, dtype=np.int64)
-        known = sums[-1] * (_FACTS_SCALE / len(facts) ** 0.5)
-        logits = self._bias + (buckets.weights @ sums[:-1] + known) * self._steps
+        rows = self._table.take(np.frombuffer(facts, dtype=np.int64), axis=0)
+        known = np.add.reduce(rows, dtype=np.int64) * (_FACTS_SCALE / len(facts) ** 0.5)
+        logits = self._bias + (buckets.weights @ sums + known) * self._steps
         odds = np.exp(logits - np.maximum.reduce(logits))
         return dict(zip(POLARITIES, (odds / np.add.reduce(odds)).tolist(), strict=True))
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandstand.judge.arbiter import IntentCandidate, RuleSignal
-from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict
+from bandstand.judge.local.classifier import Classifier, Floats, Weights, build_verdict, sum_rows
 from bandstand.judge.local.feedback import FeedbackModel, Hearing
 from bandstand.judge.local.lexicon import (
     SIDES,
@@ -14,7 +15,7 @@ from bandstand.judge.local.lexicon import (
     find_side,
     supports_stand,
 )
-from bandstand.judge.local.ngrams import Buckets, extract_buckets
+from bandstand.judge.local.ngrams import SIDE, Buckets, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.ratings import is_known_sign
 from bandstand.judge.local.rulebook import load_shipped_rules
@@ -58,6 +59,20 @@ class Evidence(NamedTuple):
     verdict: Verdict
 
 
+class _Reading(NamedTuple):
+    """What a turn's words come to.
+
+    Attributes:
+        buckets: they.
+        stated: the text model's probability of every label.
+        sums: of the feedback model's weights over each family of buckets; None where it is not asked.
+    """
+
+    buckets: Buckets
+    stated: Floats
+    sums: NDArray[np.int64] | None
+
+
 class Local:
     """Rules and text model together; itself the tier "local".
 
@@ -86,6 +101,7 @@ class Local:
         self._rules = rules
         self._classifier = classifier
         self._feedback = feedback
+        self._joined = np.hstack((classifier.table[SIDE:], feedback.text_table)) if feedback else None
         self._polarities = {label.name: label.polarity for label in self.taxonomy.labels}
         self._quiet = np.array([label.polarity == "other" for label in self.taxonomy.labels])
         self._sides = {
@@ -124,16 +140,15 @@ class Local:
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the polarity with the most mass and its likeliest label, with that label's probability."""
         normalised = normalise_turn(turn)
-        buckets = extract_buckets(normalised)
-        stated = self._classifier.predict_probabilities(normalised, buckets)
-        return self._combine_parts(normalised, self._rules.matches(normalised), stated, buckets)
+        reading = self._read(normalised)
+        return self._combine_parts(normalised, self._rules.matches(normalised), reading)
 
     def evidence(self, turn: CutTurn) -> Evidence:
         """Return the verdict together with what each part says, for the arbiter."""
         normalised = normalise_turn(turn)
         matches = self._rules.matches(normalised)
-        buckets = extract_buckets(normalised)
-        stated = self._classifier.predict_probabilities(normalised, buckets)
+        reading = self._read(normalised)
+        stated = reading.stated
         order = np.argsort(-stated, kind="stable")
         labels = self.taxonomy.labels
         return Evidence(
@@ -142,7 +157,7 @@ class Local:
                 IntentCandidate(labels[i].name, labels[i].name, labels[i].means, float(stated[i]))
                 for i in order.tolist()
             ),
-            verdict=self._combine_parts(normalised, matches, stated, buckets),
+            verdict=self._combine_parts(normalised, matches, reading),
         )
 
     async def judge(self, turn: CutTurn) -> Judged:
@@ -151,14 +166,23 @@ class Local:
             return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _combine_parts(
-        self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], stated: Floats, buckets: Buckets
-    ) -> Verdict:
+    def _read(self, normalised: NormalisedTurn) -> _Reading:
+        """Ask the text model; the rows that it and the feedback model look up are read at once."""
+        buckets = extract_buckets(normalised)
+        if self._joined is None or not normalised.about:
+            return _Reading(buckets, self._classifier.predict_probabilities(normalised, buckets), None)
+        sums = sum_rows(self._joined, buckets.ids - SIDE, buckets)
+        labels = len(self.taxonomy.labels)
+        stated = self._classifier.predict_probabilities(normalised, buckets, sums[:, :labels])
+        return _Reading(buckets, stated, sums[:, labels:])
+
+    def _combine_parts(self, normalised: NormalisedTurn, matches: Sequence[RuleMatch], reading: _Reading) -> Verdict:
+        stated = reading.stated
         joined, match, rationale = self._join_rules(normalised, matches, stated)
         is_heard = False
-        if self._feedback and normalised.about and not _speaks_for_itself(normalised):
+        if self._feedback and reading.sums is not None and not _speaks_for_itself(normalised):
             masses = self._compute_masses(stated)
-            heard = self._feedback.predict(Hearing(normalised, matches, masses), buckets)
+            heard = self._feedback.predict(Hearing(normalised, matches, masses), reading.buckets, reading.sums)
             joined, is_heard = self._follow_feedback(joined, heard, normalised, matches)
         return build_verdict(
             joined,

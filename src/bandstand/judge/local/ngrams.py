@@ -203,7 +203,7 @@ def _hash_ngrams(text: str) -> _Hashes:
     codes = np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
     size = len(codes)
     sums = np.zeros(size + 1, dtype=np.uint64)
-    np.cumsum(codes * _POWERS[:size], out=sums[1:])
+    np.add.accumulate(codes * _POWERS[:size], 0, None, sums[1:])
     counts = [(n, size + 1 - n) for n in _NGRAMS if n <= size]
     hashes = np.empty(sum([count for _, count in counts]), dtype=np.uint64)
     start = 0
