@@ -67,7 +67,10 @@ def train_feedback(
         classifier: whose masses are read; it must not have learned from these turns.
         iterations: of the fit.
     """
-    features = [extract_feedback_features(row, rules, classifier) for row in rows]
+    return _fit_weights(rows, [extract_feedback_features(row, rules, classifier) for row in rows], iterations)
+
+
+def _fit_weights(rows: Sequence[LabelledTurn], features: Sequence[Sequence[Ids]], iterations: int) -> FeedbackWeights:
     weights, bias = fit(
         DesignMatrix.from_features(features, FEEDBACK_SCALES),
         _build_truth(rows),
@@ -104,14 +107,15 @@ def build_feedback_record(
 ) -> dict[str, Any]:
     """Describe how weights were made, as :func:`bandstand.judge.training.train.build_training_record`."""
     digest = hashlib.sha256()
-    for row in rows:
+    features = [extract_feedback_features(row, rules, classifier) for row in rows]
+    for row, families in zip(rows, features, strict=True):
         digest.update(f"{row.polarity} {row.target}\n".encode())
-        for family in extract_feedback_features(row, rules, classifier):
+        for family in families:
             digest.update(family.astype("<i8").tobytes())
     return {
         "iterations": [ITERATIONS],
         "examples": digest.hexdigest()[:16],
-        "first_weights": train_feedback(rows, rules, classifier, iterations=first_iterations).hash,
+        "first_weights": _fit_weights(rows, features, first_iterations).hash,
         "weights": weights.hash,
     }
 
