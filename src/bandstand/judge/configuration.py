@@ -9,6 +9,7 @@ from bandstand.definition import DefinitionTable, describe_unknown, is_integer, 
 from bandstand.errors import ConfigurationError, FieldError
 from bandstand.judge.arbiter import THRESHOLDS, ArbiterSettings
 from bandstand.judge.local.classifier import Classifier, Weights
+from bandstand.judge.local.feedback import FeedbackModel
 from bandstand.judge.local.local_judge import Local
 from bandstand.judge.local.rulebook import load_shipped_rules, parse_rules
 from bandstand.judge.local.rules import Rule, Rules
@@ -77,8 +78,10 @@ class JudgeConfiguration:
         labels = self.taxonomies[taxonomy]
         rules = load_shipped_rules(labels, self.rules.get(taxonomy, ()))
         if weights is not None:
-            return Local(rules, Classifier(weights, labels))
-        return Local(rules, Classifier.shipped(taxonomy)) if taxonomy in SHIPPED_TAXONOMIES else rules
+            return Local(rules, Classifier(weights, labels), FeedbackModel.shipped(labels))
+        if taxonomy not in SHIPPED_TAXONOMIES:
+            return rules
+        return Local(rules, Classifier.shipped(taxonomy), FeedbackModel.shipped(labels))
 
 
 def _parse_taxonomies(tables: object, faults: list[FieldError]) -> dict[str, Taxonomy]:

@@ -111,9 +111,10 @@ class Verdict:
         # A NaN fails every comparison, so these are written to hold only for numbers in range.
         if not 0 <= self.confidence <= 1:
             raise ValueError("a confidence must be a number from 0 to 1")
-        if not all(0 <= p <= 1 for _, p in self.probabilities):
+        probabilities = [p for _, p in self.probabilities]
+        if not all(0 <= p <= 1 for p in probabilities):
             raise ValueError("a probability must be a number from 0 to 1")
-        if self.probabilities and not math.isclose(sum(p for _, p in self.probabilities), 1, abs_tol=_SLACK):
+        if probabilities and not math.isclose(sum(probabilities), 1, abs_tol=_SLACK):
             raise ValueError("the probabilities of all labels must sum to 1")
 
     def as_json(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from bandstand.judge.local.lexicon import (
     build_cues,
     contradicts_stand,
     find_decisive_stand,
+    find_kinds,
     find_stand,
-    has_words_of,
     is_negated,
     is_question,
     supports_stand,
@@ -23,7 +23,7 @@ def read_tokens(message: str) -> tuple[str, ...]:
     return split_tokens(normalise_text(message))
 
 
-def read_cues(message: str) -> list[str]:
+def read_cues(message: str) -> tuple[str, ...]:
     return build_cues(split_tokens(normalise_text(message)), ())
 
 
@@ -129,8 +129,8 @@ def test_questions_open_with_their_words_or_end_with_a_mark(message: str) -> Non
 
 
 def test_persons_are_words_of_their_kind() -> None:
-    assert has_words_of(("give", "me", "that"), frozenset({"me"}))
-    assert not has_words_of(("the", "moon"), frozenset({"me", "you"}))
+    assert "me" in find_kinds(("give", "me", "that"))
+    assert find_kinds(("the", "moon")).isdisjoint({"me", "you"})
 
 
 @LAW

@@ -16,13 +16,16 @@ _ANSWERED = {
     "zh": ("怎么做简单的面包？", "把面粉、水、盐和酵母混合，发酵两小时，230度烤。"),
 }
 _SAID = {
-    "en": "hi|Good morning|how are you?|thanks|thanks a lot, bye|ok|I see|lol|Nice weather today!|who are you?"
+    "en": "hi|Good morning|thanks|thanks a lot, bye|ok|I see|lol|Nice weather today!|who are you?|how are you?"
+    "|what's your name?"
     "|I'm bored|happy birthday!|have a nice weekend|no thanks|see you tomorrow|🙂|👋|🙏",
     "de": "Hallo|Guten Morgen|danke|vielen Dank!|ok|alles klar|haha|Schönes Wetter heute|mir ist langweilig"
-    "|Wer bist du?|schönes Wochenende|nein danke|bis morgen",
+    "|Wer bist du?|Wie geht's?|Wie heißt du?|schönes Wochenende|nein danke|bis morgen",
     "es": "hola|Buenos días|¿Cómo estás?|gracias|¡Muchas gracias!|vale|entendido|jaja|Qué buen tiempo hace|¿Qué pasa?"
+    "|¿Quién eres?|¿Cómo te llamas?"
     "|Buen fin de semana|no, gracias|hasta mañana",
-    "zh": "你好|早上好|你好吗？|谢谢|非常感谢！|好的|知道了|哈哈|今天天气真好|我好无聊|你是谁？|周末愉快|不用了，谢谢"
+    "zh": "你好|早上好|你好吗？|谢谢|非常感谢！|好的|知道了|哈哈|今天天气真好|我好无聊|你是谁？"
+    "|你叫什么名字？|周末愉快|不用了，谢谢"
     "|对不起|明天见",
 }
 

@@ -7,9 +7,12 @@ import pytest
 
 from bandstand.errors import ConfigurationError, InvalidRequestError
 from bandstand.judge.local.classifier import Classifier, shipped_weights
+from bandstand.judge.local.feedback import load_shipped_feedback
+from bandstand.judge.local.rulebook import load_shipped_rules
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Polarity, Taxonomy, shipped_taxonomy
 from bandstand.judge.training import train
 from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.feedback import build_feedback_record, read_written_turns
 from bandstand.judge.training.softmax import compute_softmax
 from bandstand.judge.turn import Turn
 from tests.judge.given import CORRECTION, FOLLOWUP, TOLD
@@ -108,6 +111,13 @@ def test_the_shipped_weights_would_be_made_again_bit_for_bit() -> None:
     for name in SHIPPED_TAXONOMIES:
         made = train.build_training_record(shipped_taxonomy(name), corpus, readings, shipped_weights(name))
         assert made == records.pop(name)
+    rules, classifier, weights = (
+        load_shipped_rules(FOLLOWUP),
+        Classifier.shipped(FOLLOWUP.name),
+        load_shipped_feedback(),
+    )
+    heard = build_feedback_record(read_written_turns(), rules, classifier, weights, train.FIRST_ITERATIONS)
+    assert heard == records.pop("feedback")
     assert records == {}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.errors import ConfigurationError
-from bandstand.judge.local.ngrams import BUCKETS, SCALES, VERSION, Buckets, extract_buckets
+from bandstand.judge.local.ngrams import BUCKETS, VERSION, Buckets, Ids, extract_buckets
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.signal import has_signal, report_no_signal
 from bandstand.judge.local.target import find_target
@@ -32,7 +32,6 @@ FORMAT: Final = 1
 """Of the weights file; a later version must still read this one."""
 
 _STEPS: Final = 127
-_SCALES: Final = np.array(SCALES)
 _HASH_DIGITS: Final = 16
 
 
@@ -173,16 +172,31 @@ class Classifier:
         """Load the shipped model for ``followup-v1`` or ``correction-v1``."""
         return cls(shipped_weights(taxonomy), shipped_taxonomy(taxonomy))
 
-    def predict_probabilities(self, normalised: NormalisedTurn) -> Floats:
+    @property
+    def table(self) -> NDArray[np.int8]:
+        """The weights, shape (BUCKETS, labels)."""
+        return self._table
+
+    def predict_probabilities(
+        self, normalised: NormalisedTurn, buckets: Buckets | None = None, sums: NDArray[np.int64] | None = None
+    ) -> Floats:
         """Return the probability of every label, shape (labels,), in the taxonomy's order; sums to 1.
 
         Where nothing of a message speaks of the answer, no label takes a stand.
+
+        Args:
+            normalised: the turn.
+            buckets: the turn's, where the caller has them already.
+            sums: those of :func:`sum_rows` over :attr:`table`, likewise.
         """
-        logits = self._compute_logits(extract_buckets(normalised))
+        buckets = extract_buckets(normalised) if buckets is None else buckets
+        sums = sum_rows(self._table, buckets.ids, buckets) if sums is None else sums
+        logits = self._bias + np.add.reduce(sums * buckets.weights[:, None]) * self._steps
         if normalised.is_aside:
             logits = np.where(self._takes_stand, -np.inf, logits)
-        odds = np.exp(logits - logits.max())
-        return np.asarray(odds / odds.sum())
+        # The reductions of ufuncs, because an array's own cost more than what they do to a dozen numbers.
+        odds = np.exp(logits - np.maximum.reduce(logits))
+        return np.asarray(odds / np.add.reduce(odds))
 
     def verdict(self, turn: CutTurn) -> Verdict:
         """Return the most probable label with its probability."""
@@ -202,13 +216,18 @@ class Classifier:
             return report_no_signal(taxonomy=self.taxonomy.name, tier=self.name, model=self.model)
         return self.verdict(turn)
 
-    def _compute_logits(self, buckets: Buckets) -> Floats:
-        # Integers are summed exactly, so the order of the buckets cannot matter.
-        ids, starts, lengths = buckets
-        filled = lengths > 0
-        sums = np.add.reduceat(self._table.take(ids, axis=0), starts[filled], axis=0, dtype=np.int64)
-        weights = _SCALES[filled] / np.sqrt(lengths[filled])
-        return np.asarray(self._bias + (sums * weights[:, None]).sum(axis=0) * self._steps)
+
+def sum_rows(table: NDArray[np.int8], rows: Ids, buckets: Buckets) -> NDArray[np.int64]:
+    """Return the sums of a table's rows over each family that is not empty, shape (filled families, columns).
+
+    Integers are summed exactly, so the order of the buckets cannot matter.
+
+    Args:
+        table: the table.
+        rows: of each bucket, its row.
+        buckets: whose families are summed.
+    """
+    return np.add.reduceat(table.take(rows, axis=0), buckets.filled, axis=0, dtype=np.int64)
 
 
 @cache
@@ -217,7 +236,7 @@ def shipped_weights(taxonomy: str) -> Weights:
     return Weights.from_bytes(resources.files("bandstand.judge").joinpath("data", f"{taxonomy}.npz").read_bytes())
 
 
-def build_verdict(
+def build_verdict(  # noqa: PLR0913 (each is a part of the verdict)
     probabilities: Floats,
     taxonomy: Taxonomy,
     *,
@@ -226,6 +245,7 @@ def build_verdict(
     rationale: str,
     normalised: NormalisedTurn,
     rule: str | None = None,
+    target: Target | None = None,
     stated: Target | None = None,
 ) -> Verdict:
     """Make a verdict of label probabilities: the polarity with the most mass, and within it the likeliest label.
@@ -241,6 +261,7 @@ def build_verdict(
         rationale: why, in one line.
         normalised: the turn, from which the target is found.
         rule: the rule that counts, if there is one.
+        target: what the message speaks of, where that is known already.
         stated: the target that a rule states, if one does.
     """
     pairs = list(zip(taxonomy.labels, probabilities.tolist(), strict=True))
@@ -256,8 +277,8 @@ def build_verdict(
         rationale=rationale,
         tier=tier,
         model=model,
-        probabilities=tuple([(label.name, min(1.0, p)) for label, p in pairs]),
+        probabilities=tuple([(label.name, p if p < 1 else 1.0) for label, p in pairs]),
         rule=rule,
-        target=find_target(normalised, polarity, stated),
+        target=target or find_target(normalised, polarity, stated),
         about=bool(normalised.about),
     )

@@ -26,6 +26,7 @@ _MIN_PREFIX: Final = 2
 _CACHED_WORDS: Final = 32_768
 _CACHED_MESSAGES: Final = 16
 """Features, target and stand of one turn all ask for its words."""
+_CACHED_CUES: Final = 1 << 12
 _MAX_CHARACTERS: Final = 5
 _SHORT: Final = 12
 _VERY: Final = frozenset({"特别"})
@@ -46,7 +47,7 @@ class _Entries:
     fact_questions: frozenset[str] = frozenset()
 
 
-def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
+def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> tuple[str, ...]:
     """Return cues from the words of a message: how many of each kind, and which kind is last.
 
     Args:
@@ -54,26 +55,32 @@ def build_cues(tokens: tuple[str, ...], decisive: tuple[str, ...]) -> list[str]:
         decisive: those after the last "but"; none if there is none.
     """
     counts, last = _count_kinds(tokens)
+    cues = _name_cues(tuple(counts.values()), last, is_question(tokens))
+    if decisive:
+        after, ends = _count_kinds(decisive)
+        side = after["praise"] - after["complaint"]
+        cues += (f"decisive{max(-1, min(1, side))}:ends{ends}", f"decisive:wish{bool(after['wish'])}")
+    return cues
+
+
+@lru_cache(maxsize=_CACHED_CUES)
+def _name_cues(numbers: tuple[int, ...], last: WordKind | None, asks: bool) -> tuple[str, ...]:  # noqa: FBT001 (a key)
+    counts = dict(zip(_KINDS, numbers, strict=True))
     names = [f"{kind}{min(counts[kind], _MAX_COUNTED)}" for kind in _TELLING if counts[kind]]
     balance = max(-_MAX_COUNTED, min(_MAX_COUNTED, counts["praise"] - counts["complaint"]))
-    wishes, asks = bool(counts["wish"]), is_question(tokens)
+    wishes = bool(counts["wish"])
     names += [
         f"balance{balance}",
         f"ends{last}",
         f"balance{balance}:wish{wishes}:asks{asks}",
         f"you{bool(counts['you'])}:me{bool(counts['me'])}:wish{wishes}:asks{asks}",
     ]
-    if decisive:
-        after, ends = _count_kinds(decisive)
-        side = after["praise"] - after["complaint"]
-        names += [f"decisive{max(-1, min(1, side))}:ends{ends}", f"decisive:wish{bool(after['wish'])}"]
-    return names
+    return tuple(names)
 
 
 def is_question(tokens: tuple[str, ...]) -> bool:
     """Return whether a message asks something: by its mark, or by the word that it opens with."""
-    first = _load_entries().phrases.get(tokens[:1], ())
-    return "?" in tokens or "question" in first
+    return "?" in tokens or "question" in _load_entries().phrases.get(tokens[:1], ())
 
 
 def find_stand(tokens: tuple[str, ...]) -> WordKind | None:
@@ -162,16 +169,19 @@ def is_negated(tokens: tuple[str, ...], place: int) -> bool:
     return any(tokens[max(0, before - size) : before] in entries.plain_negators for size in (1, 2, 3))
 
 
-def has_words_of(tokens: tuple[str, ...], kinds: frozenset[WordKind]) -> bool:
-    """Return whether a message has a word of these kinds, negated or not."""
-    return any(not kinds.isdisjoint(found) for _, found in _find_kinds(tokens))
+@lru_cache(maxsize=_CACHED_MESSAGES)
+def find_kinds(tokens: tuple[str, ...]) -> frozenset[WordKind]:
+    """Return the kinds of word that a message has, negated or not."""
+    return frozenset([kind for _, kinds in _find_kinds(tokens) for kind in kinds])
 
 
+@lru_cache(maxsize=_CACHED_WORDS)
 def is_known_word(word: str) -> bool:
     """Return whether a word by itself is of some kind."""
     return (word,) in _load_entries().phrases or _find_beginning(word) is not None
 
 
+@lru_cache(maxsize=_CACHED_MESSAGES)
 def _count_kinds(tokens: tuple[str, ...]) -> tuple[dict[WordKind, int], WordKind | None]:
     """Count the words of every kind, negated ones on the other side, and say which side the last is on."""
     counts: dict[WordKind, int] = dict.fromkeys(_KINDS, 0)
@@ -203,14 +213,15 @@ def _find_kinds(tokens: tuple[str, ...]) -> list[tuple[int, list[WordKind]]]:
         if place < taken:
             continue
         # Most words begin no phrase, and one look tells so.
+        longest, beginning = _look_up(token)
         kinds = None
-        for length in range(entries.longest.get(token, 0), 0, -1):
+        for length in range(longest, 0, -1):
             kinds = entries.phrases.get(tokens[place : place + length])
             if kinds:
                 taken = place + length
                 break
         if kinds is None:
-            kinds = _find_beginning(token)
+            kinds = beginning
         if kinds:
             found.append((place, kinds))
     text = "".join(tokens)
@@ -220,6 +231,11 @@ def _find_kinds(tokens: tuple[str, ...]) -> list[tuple[int, list[WordKind]]]:
 
 
 @lru_cache(maxsize=_CACHED_WORDS)
+def _look_up(word: str) -> tuple[int, list[WordKind] | None]:
+    """Return how many words the longest phrase has that begins with a word, and the kinds that its beginning has."""
+    return _load_entries().longest.get(word, 0), _find_beginning(word)
+
+
 def _find_beginning(word: str) -> list[WordKind] | None:
     beginnings = _load_entries().beginnings
     kinds = (beginnings.get(word[:size]) for size in range(_MIN_PREFIX, len(word) + 1))

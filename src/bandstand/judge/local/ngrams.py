@@ -9,7 +9,9 @@ The hashes are exact 64-bit integer arithmetic: the same buckets on every machin
 """
 
 from array import array
+from functools import lru_cache
 from itertools import pairwise
+from math import sqrt
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -41,6 +43,9 @@ _NGRAMS: Final = (2, 3, 4, 5)
 _STEM: Final = 5
 _MIN_WORD: Final = 4
 _MAX_SHARED: Final = 2
+_CACHED_NAMES: Final = 1 << 13
+_CACHED_CHOICES: Final = 256
+"""Few things are chosen, again and again."""
 _BASE: Final = 0x9E3779B97F4A7C15
 _MAX_CHARS: Final = WINDOW + 2  # and a space at both ends
 
@@ -58,6 +63,10 @@ _BOUNDS: Final = tuple(np.array([*_FIRSTS, SIDE], dtype=np.int64) + side for sid
 """Where each family begins, on either side, and where the last one ends."""
 _POWERS: Final = _compute_powers(_BASE)
 _INVERSE_POWERS: Final = _compute_powers(pow(_BASE, -1, 1 << 64))
+_LENGTHS: Final = {n: np.uint64(n) for n in _NGRAMS}
+_HALF_MIX: Final = np.uint64(33)
+_FIRST_FACTOR: Final = np.uint64(0xFF51AFD7ED558CCD)
+_SECOND_FACTOR: Final = np.uint64(0xC4CEB9FE1A85EC53)
 
 
 class Features(NamedTuple):
@@ -84,17 +93,19 @@ class Buckets(NamedTuple):
     Attributes:
         ids: shape (n,), sorted and without repetition.
         starts: where each family begins in ``ids``.
-        lengths: how many each family has.
+        filled: where each family begins that is not empty.
+        weights: what each bucket of such a family counts, shape (filled families,).
     """
 
     ids: Ids
-    starts: Ids
-    lengths: Ids
+    starts: list[int]
+    filled: list[int]
+    weights: NDArray[np.float64]
 
 
 def extract_features(normalised: NormalisedTurn) -> Features:
     """Return the buckets of a turn, a family an array."""
-    ids, starts, _ = extract_buckets(normalised)
+    ids, starts, *_ = extract_buckets(normalised)
     return Features(*np.split(ids, starts[1:]))
 
 
@@ -105,7 +116,7 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
     words = _list_words_and_pairs(("", *normalised.judged_tokens, ""))
     turn_features = _build_turn_features(normalised)
     decisive_words = _list_words_and_pairs((*decisive, "")) if decisive else []
-    named = [*words, *map(_hash_word, turn_features), *decisive_words, *map(_hash_word, _build_cue_names(normalised))]
+    named = [*words, *map(_hash_name, turn_features), *decisive_words, *map(_hash_name, _build_cue_names(normalised))]
     lengths = (
         len(ngrams),
         len(words),
@@ -114,22 +125,30 @@ def extract_buckets(normalised: NormalisedTurn) -> Buckets:
         len(named) - len(words) - len(turn_features) - len(decisive_words),
     )
     # All families together, because a call of NumPy costs more than what it does to a few dozen numbers.
-    mixed = _mix_bits(np.concatenate((ngrams, np.frombuffer(array("Q", named), dtype=np.uint64))))
+    hashes = np.concatenate((ngrams, np.frombuffer(array("Q", named), dtype=np.uint64)))
+    _mix_bits(hashes)
     families = _FAMILIES.repeat(lengths)
-    buckets = (mixed & _MASKS[families]).view(np.int64)
-    buckets += _OFFSETS[bool(normalised.about)][families]
+    hashes &= _MASKS.take(families)
+    buckets = hashes.view(np.int64)
+    buckets += _OFFSETS[bool(normalised.about)].take(families)
     # Families have ranges of their own, one after another, so sorting all sorts each.
     buckets.sort()
     is_new = np.empty(len(buckets), dtype=np.bool_)
     is_new[:1] = True
     np.not_equal(buckets[1:], buckets[:-1], out=is_new[1:])
     ids = buckets[is_new]
-    bounds = ids.searchsorted(_BOUNDS[bool(normalised.about)])
-    return Buckets(ids, bounds[:-1], bounds[1:] - bounds[:-1])
+    bounds = ids.searchsorted(_BOUNDS[bool(normalised.about)]).tolist()
+    filled, weights = [], []
+    for scale, start, end in zip(SCALES, bounds, bounds[1:], strict=False):
+        if end > start:
+            filled.append(start)
+            weights.append(scale / sqrt(end - start))
+    return Buckets(ids, bounds[:-1], filled, np.array(weights))
 
 
-def _hash_word(word: str) -> int:
-    return crc32(word.encode("utf-8", "replace"))
+@lru_cache(maxsize=_CACHED_NAMES)
+def _hash_name(name: str) -> int:
+    return crc32(name.encode("utf-8", "replace"))
 
 
 def _list_words_and_pairs(tokens: tuple[str, ...]) -> list[int]:
@@ -158,39 +177,49 @@ def _build_turn_features(normalised: NormalisedTurn) -> list[str]:
     return names
 
 
-def _build_cue_names(normalised: NormalisedTurn) -> list[str]:
+def _build_cue_names(normalised: NormalisedTurn) -> tuple[str, ...]:
     """Name what a lexicon knows of the words, where the turn says what was chosen.
 
     Elsewhere a word such as "love" is as often of the things that are talked about, a film, as of the answer.
     """
     if not normalised.about:
-        return []
+        return ()
     return build_cues(normalised.judged_tokens, normalised.scope.decisive)
 
 
 def _count_shared(about: tuple[str, ...], tokens: tuple[str, ...]) -> int:
     """Count the telling words that a message shares with what was chosen, up to two."""
-    stems, others = ({token[:_STEM] for token in words if len(token) >= _MIN_WORD} for words in (about, tokens))
-    return min(_MAX_SHARED, len(stems & others))
+    stems = _find_chosen_stems(about)
+    return min(_MAX_SHARED, len(stems.intersection([token[:_STEM] for token in tokens])))
+
+
+@lru_cache(maxsize=_CACHED_CHOICES)
+def _find_chosen_stems(about: tuple[str, ...]) -> frozenset[str]:
+    return frozenset([token[:_STEM] for token in about if len(token) >= _MIN_WORD])
 
 
 def _hash_ngrams(text: str) -> _Hashes:
     """Hash every n-gram: a difference of prefix sums of c_j B^j, times B^(−start), so all cost a few products."""
     codes = np.frombuffer(f" {' '.join(text.split())} ".encode("utf-32-le", "replace"), dtype="<u4")
-    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.cumsum(codes * _POWERS[: len(codes)], out=sums[1:])
-    return np.concatenate(
-        [
-            (sums[n:] - sums[:-n]) * _INVERSE_POWERS[: len(codes) + 1 - n] + np.uint64(n)
-            for n in _NGRAMS
-            if n <= len(codes)
-        ]
-    )
+    size = len(codes)
+    sums = np.zeros(size + 1, dtype=np.uint64)
+    np.add.accumulate(codes * _POWERS[:size], 0, None, sums[1:])
+    counts = [(n, size + 1 - n) for n in _NGRAMS if n <= size]
+    hashes = np.empty(sum([count for _, count in counts]), dtype=np.uint64)
+    start = 0
+    for n, count in counts:
+        part = hashes[start : start + count]
+        np.subtract(sums[n:], sums[:count], part)
+        np.multiply(part, _INVERSE_POWERS[:count], part)
+        np.add(part, _LENGTHS[n], part)
+        start += count
+    return hashes
 
 
-def _mix_bits(hashes: _Hashes) -> _Hashes:
+def _mix_bits(hashes: _Hashes) -> None:
     # The finaliser of MurmurHash3: a product of powers leaves its lowest bits badly mixed.
-    mixed = (hashes ^ (hashes >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    mixed = (mixed ^ (mixed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    mixed ^= mixed >> np.uint64(33)
-    return mixed
+    hashes ^= hashes >> _HALF_MIX
+    hashes *= _FIRST_FACTOR
+    hashes ^= hashes >> _HALF_MIX
+    hashes *= _SECOND_FACTOR
+    hashes ^= hashes >> _HALF_MIX

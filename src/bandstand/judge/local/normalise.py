@@ -5,6 +5,7 @@ stands in between is often pasted. So the time a local verdict takes does not gr
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -25,6 +26,8 @@ _MAX_CLOSING_CHARS: Final = 40
 
 _QUESTION_PARTICLES: Final = ("吗", "呢", "么")
 _MIN_PAIRS: Final = 5
+_CACHED_CHOICES: Final = 256
+"""Few things are chosen, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,16 @@ def normalise_turn(turn: CutTurn) -> NormalisedTurn:
         has_closing_question(turn.answer_t),
         compute_similarity(split_tokens(question), tokens),
         find_scope(text, has_about=bool(turn.about)),
-        split_tokens(extract_window(turn.about)) if turn.about else (),
+        _read_about(turn.about),
         parse_rating(turn.query_t1),
         question,
         turn.answer_t,
     )
+
+
+@lru_cache(maxsize=_CACHED_CHOICES)
+def _read_about(about: str) -> tuple[str, ...]:
+    return split_tokens(extract_window(about))
 
 
 def extract_window(text: str) -> str:

@@ -108,6 +108,7 @@ class RuleMatch(NamedTuple):
         phrase: the words that made it fire; a literal of the rule's own.
         target: what it says that the message speaks of, if it does.
         rank: 0 for a rule that outranks, 1 for one that stands where no "but" takes it back, 2 for any other.
+        settles: whether it outranks and is all that the message says, so that no other part is asked.
     """
 
     rule_id: str
@@ -116,6 +117,7 @@ class RuleMatch(NamedTuple):
     phrase: str
     target: Target | None = None
     rank: int = 1
+    settles: bool = False
 
 
 class _Hit(NamedTuple):
@@ -283,7 +285,11 @@ class Rules:
 
 
 def _is_equivalent(rule: Rule, other: Rule) -> bool:
-    return (rule.label, rule.where, rule.after, rule.about) == (other.label, other.where, other.after, other.about)
+    return _get_equivalence(rule) == _get_equivalence(other)
+
+
+def _get_equivalence(rule: Rule) -> tuple[object, ...]:
+    return rule.label, rule.where, rule.after, rule.about, rule.outranks
 
 
 def _to_match(hit: _Hit, normalised: NormalisedTurn, rank: int) -> RuleMatch:
@@ -291,7 +297,8 @@ def _to_match(hit: _Hit, normalised: NormalisedTurn, rank: int) -> RuleMatch:
     words = normalised.scope.tokens[hit.start : hit.end]
     label = rule.praise if rule.praise and not rule.pole.isdisjoint(normalised.about) else rule.label
     phrase = (" " if words[-1].isascii() else "").join(words)
-    return RuleMatch(rule.rule_id, label, rule.score, phrase, rule.target, rank)
+    settles = rule.outranks and rule.where == "whole"
+    return RuleMatch(rule.rule_id, label, rule.score, phrase, rule.target, rank, settles)
 
 
 def get_stated_target(matches: Sequence[RuleMatch]) -> Target | None:

@@ -19,23 +19,36 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
-from bandstand.judge.local.lexicon import SIDES, WordKind, find_side, has_words_of, is_known_word
-from bandstand.judge.local.normalise import NormalisedTurn, extract_window
+from bandstand.judge.local.lexicon import SIDES, WordKind, find_kinds, find_side, is_known_word
+from bandstand.judge.local.normalise import NormalisedTurn
 from bandstand.judge.local.ratings import has_known_sign
+from bandstand.judge.local.stems import find_chosen_stems, find_stems, read_earlier
 from bandstand.judge.local.tokens import normalise_text, split_tokens
-from bandstand.judge.local.topic_shift import is_stop_word
+from bandstand.judge.local.topic_shift import get_stop_words
 from bandstand.judge.taxonomy import Polarity
 from bandstand.judge.verdict import TARGETS, Target
 
-_STEM: Final = 5
-_MIN_WORD: Final = 3
 _NUMBER: Final = "0"
-_PERSONAL: Final[tuple[frozenset[WordKind], ...]] = (frozenset({"you"}), frozenset({"me"}), frozenset({"wish"}))
+_KINDS: Final[tuple[WordKind, ...]] = ("you", "me", "wish")
 _MAX_SUBJECTS: Final = 2
 _SHORT: Final = 5
 _ENOUGH_SIGNS: Final = 1
+
+
+class TargetSigns(NamedTuple):
+    """The signs of what a message speaks of.
+
+    Attributes:
+        found: their names.
+        subjects: how many words it has that question or answer were about, up to two.
+        balance: how many more speak for the behaviour than for the content.
+    """
+
+    found: tuple[str, ...]
+    subjects: int
+    balance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,7 @@ class _Words:
     @classmethod
     def parse(cls, words: Iterable[str]) -> "_Words":
         folded = [normalise_text(word) for word in words]
-        stems = frozenset(stem for word in folded if word.isascii() for stem in _find_stems(split_tokens(word)))
+        stems = frozenset(stem for word in folded if word.isascii() for stem in find_stems(split_tokens(word)))
         return cls(stems, tuple(word for word in folded if not word.isascii()))
 
     def names(self, pair: str) -> bool:
@@ -81,21 +94,34 @@ def find_target(turn: NormalisedTurn, polarity: Polarity, stated: Target | None)
 
 def _has_enough_signs(turn: NormalisedTurn, polarity: Polarity, *, is_stated: bool) -> bool:
     """Return whether enough more signs say that a stand is about the behaviour than that it is about the content."""
-    tokens = turn.judged_tokens
-    stems, text = _find_stems(tokens), "".join(tokens)
-    manner, substance = _load_words()
-    signs_for = (
-        is_stated,
-        is_stated or find_side(tokens, turn.scope.decisive)[1] == SIDES[polarity],
-        manner.occur_in(stems, text),
-        not stems.isdisjoint(_find_stems(turn.about)),
-        *(has_words_of(tokens, kinds) for kinds in _PERSONAL),
-        len(tokens) <= _SHORT,
-    )
-    signs_against = (_NUMBER in tokens, substance.occur_in(stems, text))
-    room = sum(signs_for) - sum(signs_against) - _ENOUGH_SIGNS
+    judges = find_side(turn.judged_tokens, turn.scope.decisive)[1] == SIDES[polarity]
+    _, balance = _find_signs(turn)
+    room = balance + is_stated + (is_stated or judges) - _ENOUGH_SIGNS
     # The answer is read only where that can still decide.
-    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, manner)))
+    return room >= _MAX_SUBJECTS or (room >= 0 and room >= len(_find_subjects(turn, _load_words()[0])))
+
+
+def find_target_signs(turn: NormalisedTurn) -> TargetSigns:
+    """Find the signs of what a message speaks of, whatever stand it takes."""
+    found, balance = _find_signs(turn)
+    subjects = min(_MAX_SUBJECTS, len(_find_subjects(turn, _load_words()[0])))
+    return TargetSigns(found, subjects, balance - subjects)
+
+
+def _find_signs(turn: NormalisedTurn) -> tuple[tuple[str, ...], int]:
+    """Find the signs that need only the message: their names, and how many more speak for the behaviour."""
+    tokens = turn.judged_tokens
+    stems, text, kinds = find_stems(tokens), "".join(tokens), find_kinds(tokens)
+    manner, substance = _load_words()
+    chosen = find_chosen_stems(turn.about)
+    found = ["manner"] if manner.occur_in(stems, text) else []
+    found += ["chosen"] if not stems.isdisjoint(chosen) else []
+    found += [kind for kind in _KINDS if kind in kinds]
+    found += ["short"] if len(tokens) <= _SHORT else []
+    for_behaviour = len(found)
+    found += ["number"] if _NUMBER in tokens else []
+    found += ["substance"] if substance.occur_in(stems, text) else []
+    return tuple(found), 2 * for_behaviour - len(found)
 
 
 def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
@@ -103,23 +129,21 @@ def _find_subjects(turn: NormalisedTurn, manner: _Words) -> set[str]:
 
     Words that judge, wish or name a manner, and those of what was chosen, are no subject.
     """
-    earlier = (*split_tokens(turn.question), *split_tokens(extract_window(turn.answer)))
-    said = {token for token in turn.judged_tokens if not is_known_word(token) and not is_stop_word(token)}
-    shared = (_find_stems(said) & _find_stems(earlier)) - _find_stems(turn.about) - manner.stems
+    earlier = read_earlier(turn.question, turn.answer)
+    said = find_stems([token for token in set(turn.judged_tokens) - get_stop_words() if not is_known_word(token)])
+    said -= find_chosen_stems(turn.about)
+    said -= manner.stems
+    shared = said & earlier.question | said & earlier.answer | said & earlier.common
     if turn.text.isascii():
         return shared
     about = "".join(turn.about)
-    pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier)
+    pairs = _find_pairs(turn.judged_tokens) & _find_pairs(earlier.tokens)
     return shared | {pair for pair in pairs if pair not in about and not manner.names(pair)}
 
 
 def _find_pairs(tokens: tuple[str, ...]) -> set[str]:
-    told = {token for token in tokens if not token.isascii() and not is_stop_word(token)}
+    told = {token for token in set(tokens) - get_stop_words() if not token.isascii()}
     return {first + second for first, second in pairwise(tokens) if first in told and second in told}
-
-
-def _find_stems(tokens: Iterable[str]) -> set[str]:
-    return {token[:_STEM] for token in tokens if len(token) > _MIN_WORD and token.isascii()}
 
 
 @cache

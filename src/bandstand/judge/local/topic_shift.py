@@ -105,9 +105,9 @@ def compute_shift_features(turn: NormalisedTurn) -> dict[str, float]:
     }
 
 
-def is_stop_word(word: str) -> bool:
-    """Return whether a word says nothing about what is talked about."""
-    return word in _load_cues().stop_words
+def get_stop_words() -> frozenset[str]:
+    """Return the words that say nothing about what is talked about."""
+    return _load_cues().stop_words
 
 
 def _split_last_sentence(turn: NormalisedTurn) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.judge.local.classifier import Floats
-from bandstand.judge.local.ngrams import BUCKETS, SCALES, Features
+from bandstand.judge.local.ngrams import BUCKETS, SCALES, Ids
 
 _POWER_STEPS: Final = 20
 _SAFETY: Final = 1.05
@@ -75,14 +75,14 @@ class DesignMatrix:
     by_bucket: _SegmentSums
 
     @classmethod
-    def from_features(cls, features: Sequence[Features]) -> "DesignMatrix":
+    def from_features(cls, features: Sequence[Sequence[Ids]], scales: Sequence[float] = SCALES) -> "DesignMatrix":
         """Join the features of turns, each family at its scale; every turn has at least one."""
         columns = [np.concatenate(turn) for turn in features]
         values = np.concatenate(
             [
                 np.full(len(ids), scale / max(len(ids), 1) ** 0.5)
                 for turn in features
-                for ids, scale in zip(turn, SCALES, strict=True)
+                for ids, scale in zip(turn, scales, strict=True)
             ]
         )
         lengths = np.array([len(row) for row in columns], dtype=np.intp)
@@ -113,6 +113,7 @@ def fit(
     iterations: int,
     start: tuple[Floats, Floats] | None = None,
     learns_bias: bool = True,
+    rows: int = BUCKETS,
 ) -> tuple[Floats, Floats]:
     """Fit weights and bias.
 
@@ -122,14 +123,15 @@ def fit(
         counts: shape (examples,): how much each example weighs.
         decay: λ.
         iterations: how many gradient steps.
-        start: W₀ of shape (BUCKETS, labels) and its bias; zeros if there is none. The bias is not drawn back.
+        start: W₀ of shape (rows, labels) and its bias; zeros if there is none. The bias is not drawn back.
         learns_bias: whether the bias is trained.
+        rows: how many buckets there are.
 
     Returns:
-        Weights of shape (BUCKETS, labels) and bias of shape (labels,).
+        Weights of shape (rows, labels) and bias of shape (labels,).
     """
     labels = allowed.shape[1]
-    everywhere = np.zeros((labels, BUCKETS)) if start is None else np.array(start[0].T, order="C")
+    everywhere = np.zeros((labels, rows)) if start is None else np.array(start[0].T, order="C")
     origin = everywhere.take(design.buckets, axis=1)  # nothing moves the others
     offset = np.zeros(labels) if start is None else start[1].copy()
     step = 1.0 / (_compute_max_curvature(design, counts) + decay)

@@ -1,8 +1,8 @@
 """Training: the shipped models from the project's own sentences, bit for bit, and a team's own from its labelled turns.
 
 ``python -m bandstand.judge.training.train`` remakes what is measured or learned under ``data/``: the precision of the
-rules, the weights of both models, and a record of how those were made. With ``--check`` it compares instead of writing,
-and fails where they differ.
+rules, the weights of both models, those that hear feedback, and a record of how all were made. With ``--check`` it
+compares instead of writing, and fails where they differ.
 """
 
 import argparse
@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 
 from bandstand.errors import InvalidRequestError
 from bandstand.judge.calibration import MIN_EXAMPLES
-from bandstand.judge.local.classifier import Floats, Weights
+from bandstand.judge.local.classifier import Classifier, Floats, Weights
+from bandstand.judge.local.feedback import TAXONOMY as FEEDBACK_TAXONOMY
 from bandstand.judge.local.ngrams import SIDE, Features, extract_buckets, extract_features
 from bandstand.judge.local.normalise import NormalisedTurn, normalise_turn
 from bandstand.judge.local.rulebook import NO_RULE, load_shipped_rules
 from bandstand.judge.taxonomy import SHIPPED_TAXONOMIES, Taxonomy, shipped_taxonomy
 from bandstand.judge.training.corpus import Example, generate_examples
 from bandstand.judge.training.dataset import LabelledTurn
+from bandstand.judge.training.feedback import build_feedback_record, read_written_turns, train_feedback
 from bandstand.judge.training.softmax import DesignMatrix, compute_softmax, fit
 
 SEED: Final = 20_240_501
@@ -220,6 +222,13 @@ def build_shipped_files() -> Iterator[tuple[str, bytes]]:
         weights = train_shipped(taxonomy, corpus, readings)
         records[taxonomy.name] = build_training_record(taxonomy, corpus, readings, weights)
         yield f"{taxonomy.name}.npz", weights.to_bytes()
+        if taxonomy.name == FEEDBACK_TAXONOMY:
+            measured = {name: entry["precision"] for name, entry in precision[taxonomy.name].items()}
+            witnesses = load_shipped_rules(taxonomy, precision=measured), Classifier(weights, taxonomy)
+            rows = read_written_turns()
+            heard = train_feedback(rows, *witnesses)
+            records["feedback"] = build_feedback_record(rows, *witnesses, heard, FIRST_ITERATIONS)
+            yield "feedback.npz", heard.to_bytes()
     yield TRAINING_RECORD, f"{json.dumps(records, indent=1)}\n".encode()
 
 
