@@ -1,12 +1,13 @@
 """One user whom several processes score and reward at the same time, as fast as they can.
 
-    python benchmarks/shared_hot_user.py [--processes 4] [--lanes 32] [--seconds 10] [--warm 3]
+    python benchmarks/shared_hot_user.py [--processes 4] [--lanes 32] [--seconds 10] [--warm 3] [--apart]
 
 So many services over one PostgreSQL. Each lane scores at one of them and sends the reward to the next one. Printed are
 scores and rewards a second once all are warm, how many decisions were made again because the user had been rewarded
 meanwhile, the processor time of each pair, and whether every acknowledged reward stands once in the ledger, and in the
 sums of every process: those score one more request to 1e-9 as a process does that has folded all events anew. Asked are
-1,000 of each a second, and none lost.
+1,000 of each a second, and none lost. All servers have one core and the load the other; with ``--apart`` the database
+leaves the services' core for that of the load.
 """
 
 import argparse
@@ -99,7 +100,7 @@ async def main(options: argparse.Namespace) -> None:
     pin(os.getpid(), LOAD_CORE)
     with tempfile.TemporaryDirectory() as directory, run_server() as database:
         for process in database.list_processes():
-            pin(process, SERVER_CORE)
+            pin(process, LOAD_CORE if options.apart else SERVER_CORE)
         url = {"STATE_URL": database.build_url(), "JUDGE": "off"}
         folder = Path(directory)
         servers = [start_bandstand(folder / f"{n}", KEY, **url) for n in range(options.processes)]
@@ -152,4 +153,5 @@ if __name__ == "__main__":
     parser.add_argument("--lanes", type=int, default=32, help="calls at the same time")
     parser.add_argument("--warm", type=float, default=3.0, help="seconds before those that count")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--apart", action="store_true", help="the database on the core of the load")
     uvloop.run(main(parser.parse_args()))
