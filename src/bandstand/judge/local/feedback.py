@@ -1,4 +1,4 @@
-"""Feedback: whether a message praises what was chosen, complains of it, or does neither, as whole written turns teach it.
+"""Feedback: whether a message praises what was chosen, complains of it, or does neither, as written turns teach it.
 
 A small softmax regression beside the text model, for turns that say what was chosen: p = softmax(Σ_f scale_f/√|f|
 Σ_{i∈f} w_i + b) over *negative*, *positive* and *other*. It reads the same buckets as the text model
