@@ -15,6 +15,7 @@ from bandstand.store.maintenance.offline import Tick
 from bandstand.store.records import first_seq_at
 
 _LAST_KEY = 2**63 - 1
+_ERASURE_S = 60
 EXIT_MISMATCH = 1
 """The exit code of a verification that found something to repair."""
 
@@ -43,11 +44,13 @@ def iter_exported_states(location: StateLocation, tick: Tick) -> Iterator[str]:
     from bandstand.store.postgres.taught_users import open_taught_users  # noqa: PLC0415 (the same)
 
     assert location.address is not None  # noqa: S101 (whoever calls has looked)
+    # An import brings in nobody who was erased after this moment. Clocks differ by seconds, and erasures take some.
+    taken = first_seq_at(time.time() - _ERASURE_S)
     with open_taught_users(location.address, location.catalogue) as users:
         hashes = users.list_schemas()
         for profile in users.iter_profiles(0, _LAST_KEY):
             if profile is not None:
-                profile.seq = first_seq_at(time.time())  # by which an import tells who was erased since
+                profile.seq = taken
                 yield render_line(profile, hashes)
                 tick()
 

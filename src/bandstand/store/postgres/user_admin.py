@@ -126,9 +126,8 @@ class SharedUsers:
         reach: the receipt does not say that the log is empty.
         """
         ledger = self._ledger
-        ts = ledger.clock()
-        seq, tombstone = ledger.next_seq(ts), compute_tombstone(ledger.secret, user_id)
-        counted: list[dict[str, int]] = []
+        ts, tombstone = ledger.clock(), compute_tombstone(ledger.secret, user_id)
+        counted: list[tuple[int, dict[str, int]]] = []
         person = await ledger.readers.fetch_one(_FIND_USER, user_id)
         taught = [] if person is None else await ledger.readers.fetch(OWNERS, person["uid"])
         owners = [row["user_id"] for row in taught]
@@ -137,8 +136,8 @@ class SharedUsers:
 
         async def erase(channel: Channel, tries: int) -> dict[str, int] | None:
             session = channel.session
-            if tries and counted and await session.fetchval(_IS_MARKED, seq):
-                return counted[-1]  # it is done, and its answer was lost
+            if tries and counted and await session.fetchval(_IS_MARKED, counted[-1][0]):
+                return counted[-1][1]  # it is done, and its answer was lost
             uid = await session.fetchval(_LOCK_TO_ERASE, user_id)
             if uid is None:
                 return None
@@ -146,9 +145,11 @@ class SharedUsers:
             deleted = await _delete_rows(channel, uid)
             counts = {name: count + parted[name] for name, count in deleted.items()}
             await session.execute("DELETE FROM users WHERE uid = $1", uid)
+            # Numbered last, since an import compares: a state that was exported while this waited is older.
+            seq = ledger.next_seq(ledger.clock())
             await session.execute(_ADD_TOMBSTONE, tombstone, seq, ts)
             await session.execute(_ADD_MARK, seq, ts, client)
-            counted.append(counts)
+            counted.append((seq, counts))
             return counts
 
         counts = await ledger.writers.transact(erase, is_long=True)
