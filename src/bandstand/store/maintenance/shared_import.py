@@ -79,12 +79,14 @@ class _Importer:
             if fault or profile is None:
                 result.skipped.append(f"{source.location}: {fault}")
                 continue
-            for name, digest in source.schemas.items():  # so that one configured later is compared with it
-                if hashes.setdefault(name, digest) == digest and not dry_run:
-                    await ledger.writers.fetch(_ADD_SCHEMA, name, digest)
+            for name, digest in source.schemas.items():
+                hashes.setdefault(name, digest)
             sound.append((source.location, profile))
         if result.skipped and not skip_bad:
             raise InvalidRequestError(format_faults(result.skipped))
+        if sound and not dry_run:  # so that one configured later is compared with it
+            for schema in hashes.items():
+                await ledger.writers.fetch(_ADD_SCHEMA, *schema)
         for location, profile in sound:
             try:
                 is_imported = await (self._would_import(profile) if dry_run else self._import(profile))
