@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -68,7 +67,7 @@ class SharedRewards:
             max_pending=ledger.options.max_pending,
             observe=lambda size, seconds: ledger.observe_group(size, seconds, synced=True),
             on_error=ledger.record_error,
-            get_key=attrgetter("user_id"),
+            get_key=_get_key,
         )
 
     def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
@@ -346,6 +345,11 @@ class SharedRewards:
             raise
         except asyncpg.IntegrityConstraintViolationError as error:
             raise to_storage_error(error) from error
+
+
+def _get_key(reward: Reward | UnreadReward) -> str:
+    """Whose lock a reward takes; where only its decision knows, it must not wait for those of others."""
+    return reward.user_id or reward.decision_id or ""
 
 
 def build_mismatch_error() -> IdempotencyMismatchError:
