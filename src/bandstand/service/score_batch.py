@@ -134,8 +134,9 @@ class ScoreBatch:
 
     def _decide(self, group: Sequence[tuple[ScoreRequest, Profile]]) -> None:
         """Decide requests of one policy and equally many candidates, of which equally many may be picked."""
+        is_unlogged = goes_unlogged(self._deployment)
         try:
-            decisions = _make_decisions(self._deployment, group)
+            decisions = _make_decisions(self._deployment, group, is_logged=not is_unlogged)
         except Exception as error:  # noqa: BLE001 (one of them is at fault: each is tried alone)
             if len(group) == 1:
                 group[0][0].conclude(None, error)
@@ -143,7 +144,6 @@ class ScoreBatch:
             for one in group:
                 self._decide([one])
             return
-        is_unlogged = goes_unlogged(self._deployment)
         for (each, profile), decision in zip(group, decisions, strict=True):
             if is_unlogged:
                 each.decision, each.numbers = decision, decision.numbers
@@ -208,7 +208,9 @@ def find_profile(store: Store, user_id: str, owner: str) -> Profile | None:
     return profile if owner == user_id or profile is None else store.get_cached_profile(owner)
 
 
-def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreRequest, Profile]]) -> list[Decision]:
+def _make_decisions(
+    deployment: ScoringContext, group: Sequence[tuple[ScoreRequest, Profile]], *, is_logged: bool = True
+) -> list[Decision]:
     asked, profiles = [each for each, _ in group], [profile for _, profile in group]
     policy = asked[0].policy
     requests = [each.request for each in asked]
@@ -217,7 +219,7 @@ def _make_decisions(deployment: ScoringContext, group: Sequence[tuple[ScoreReque
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     # What is not logged needs no number, and after half a minute this process has none left.
-    seqs = [0] * len(group) if goes_unlogged(deployment) else [store.next_seq(ts) for _ in group]
+    seqs = [store.next_seq(ts) for _ in group] if is_logged else [0] * len(group)
     make_id = deployment.decision_ids.next
     ids = [request.get("decision_id") or make_id(seq) for request, seq in zip(requests, seqs, strict=True)]
     seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]

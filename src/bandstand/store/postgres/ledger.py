@@ -136,7 +136,7 @@ class SharedLedger:
         self._reload_lock = asyncio.Lock()
         self._state = "closed"
         self._last_error: str | None = None
-        self._polled_at = 0.0
+        self._polled_at = self._answered_at = 0.0
         self._standbys: int | None = None
         self._format = schema.FORMAT  # of this version
         self._outdated: str | None = None  # why this version may not go on
@@ -172,7 +172,7 @@ class SharedLedger:
         except BaseException:
             await self._close_pools()
             raise
-        self._polled_at = time.monotonic()
+        self._polled_at = self._answered_at = time.monotonic()
         self._background_tasks = [
             asyncio.create_task(self._poll()),
             asyncio.create_task(self._follow_restores()),
@@ -292,6 +292,7 @@ class SharedLedger:
             await asyncio.sleep(_POLL_S)
             try:
                 await self.readers.run(lambda channel, _: self.watch.check(channel.session))
+                self._answered_at = time.monotonic()
                 await self.reload()
                 await self.departures.notify_departed(self.secret)
                 if time.monotonic() - renewed >= RENEWAL_S:
@@ -376,14 +377,16 @@ class SharedLedger:
     @property
     def is_away(self) -> bool:
         """Whether the database has not answered for some seconds, and nothing else stands in the way."""
-        is_served = self._state == "ready" and self._outdated is None
-        return is_served and time.monotonic() - self._polled_at > _SILENCE_S
+        is_served = self._state == "ready" and self._outdated is None and not self.watch.is_restored
+        return is_served and time.monotonic() - self._answered_at > _SILENCE_S
 
     def _find_trouble(self) -> str | None:
         if self._outdated is not None:
             return self._outdated
         if self.is_away:
             return "the database has not answered for five seconds"
+        if time.monotonic() - self._polled_at > _SILENCE_S:
+            return "what the processes share could not be followed for five seconds"
         if not self.lease.is_valid:
             return "the lease of this process's numbers has run out"
         if abs(self.lease.skew_s) > MAX_SKEW_S and self.has_real_clock:
