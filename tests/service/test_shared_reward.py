@@ -1,5 +1,8 @@
 """Rewards of decisions that another process has made."""
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from bandstand.errors import AlreadyRewardedError, InvalidRequestError, UnknownDecisionError
@@ -9,7 +12,7 @@ from bandstand.store.postgres.store import SharedStore
 from bandstand.store.records import AcceptedReward, UnreadReward
 from tests.service.given import Service
 from tests.store.given import CATALOGUE
-from tests.store.postgres.shared import run_law_server
+from tests.store.postgres.shared import run_law_server, wait_for_waiter
 
 _OPTIONS = SharedStoreOptions(settle_seconds=0.0, may_lead=False)
 
@@ -60,5 +63,19 @@ async def test_a_reward_through_another_process_is_answered_as_through_the_one_t
         ):
             with pytest.raises(refusal):
                 await other.reward(request)
+
+        # Requests that name no user do not wait for those of others.
+        await one.reward({"decision_id": (await one.score()).decision_id, "reward": 0.5})
+        held, free = await one.score(user_id="ada"), await one.score(user_id="ben")
+        address = LedgerAddress.parse(url)
+        session = await asyncpg.connect(address.dsn, server_settings={"search_path": address.schema})
+        async with session.transaction():
+            await session.execute("SELECT 1 FROM users WHERE user_id = 'ada' FOR UPDATE")
+            waiting = asyncio.create_task(other.reward({"decision_id": held.decision_id, "reward": 0.5}))
+            await wait_for_waiter(session)
+            assert (await other.reward({"decision_id": free.decision_id, "reward": 0.5})).applied
+            assert not waiting.done()
+        assert (await waiting).applied
+        await session.close()
         for service in services:
             await service.deployment.store.close()

@@ -6,13 +6,15 @@ import time
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner
 
 from bandstand.bandit.profile import Profile
 from bandstand.cli import command
+from bandstand.store.postgres.address import LedgerAddress
 from tests.store.given import Subject, assert_same
-from tests.store.postgres.shared import make_shared, run_law_server
+from tests.store.postgres.shared import make_shared, run_law_server, wait_for_waiter
 
 
 async def run_state(url: str, *words: str) -> Any:
@@ -88,3 +90,25 @@ async def test_an_import_takes_the_place_of_what_users_had_in_every_process_s_ne
             await load(first, "anna")
             assert (await first.state("anna")).reward_count == 4
             assert json.loads((await run_state(url, "verify", "--all", "--json")).stdout)["ok"]
+
+
+@pytest.mark.slow
+async def test_whoever_is_erased_while_an_export_runs_does_not_come_back_by_its_import() -> None:
+    """The erasure had begun before and ends after, so the export still has their state."""
+    with run_law_server() as url:
+        async with Subject(make_shared(url)) as subject:
+            subject.clock.now = time.time()
+            await subject.reward(await subject.decide("berta"), 0.5)
+            address = LedgerAddress.parse(url)
+            session = await asyncpg.connect(address.dsn, server_settings={"search_path": address.schema})
+            async with session.transaction():
+                await session.execute("SELECT 1 FROM users FOR UPDATE")
+                erasure = asyncio.create_task(subject.store.erase("berta", "tests"))
+                await wait_for_waiter(session)
+                lines = (await run_state(url, "export")).stdout.splitlines()
+            await session.close()
+            assert (await erasure).decisions == 1
+            assert len(lines) == 1
+            subject.clock.now = time.time()
+            assert (await import_lines(url, lines))["erased"] == 1
+            assert (await subject.store.load_profile("berta")).policies == {}

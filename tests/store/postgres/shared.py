@@ -1,5 +1,6 @@
 """Stores over one PostgreSQL for the laws: one store, or two that take turns with every call."""
 
+import asyncio
 import inspect
 import os
 from collections import defaultdict
@@ -260,3 +261,10 @@ async def check_shared_law(
             await law(subjects)
     finally:
         await session.close()
+
+
+async def wait_for_waiter(session: Any) -> None:
+    """Wait until some session waits for a lock of another's."""
+    waiters = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    while not await session.fetchval(waiters):  # noqa: ASYNC110 (only the server knows)
+        await asyncio.sleep(0.01)
