@@ -381,6 +381,21 @@ async def test_a_fit_under_way_when_a_user_is_erased_does_not_bring_them_back(
     assert "user-2" not in service.files.path("linucb-v2").read_text()
 
 
+async def test_whoever_joins_while_the_prior_is_written_is_kept_by_the_next_stop(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.teach_policy(users=4, each=3)
+    with hold_calls(monkeypatch, PriorFiles, "write") as gate:
+        learning = asyncio.create_task(service.deployment.population.refresh_prior("linucb-v2"))
+        await asyncio.to_thread(gate.reached.wait, 60)
+        await service.teach_policy(users=1, each=3, first=4)
+    await learning
+    await service.close()
+    assert (service.files.read("linucb-v2") or {})["members"] == [f"user-{user}" for user in range(5)]
+    service.open_again()
+    await service.open()
+
+
 async def test_the_last_user_takes_the_prior_along(service: Learning) -> None:
     await service.teach_policy(users=1, each=20)
     await service.wait_until_fitted()

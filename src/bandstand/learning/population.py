@@ -260,6 +260,7 @@ class PopulationPriorRefresher:
             return
         files, name, header, prior = self._files, pool.policy.name, pool.build_header(), pool.prior
         members, former = frozenset(pool.reservoir), pool.learned_from.difference(pool.reservoir)
+        pool.changed = False  # whoever joins while it is written is not in it
 
         def write() -> str:  # in the thread, because there may be many numbers
             return files.write(
@@ -272,8 +273,9 @@ class PopulationPriorRefresher:
             )
         except OSError:
             log.exception("prior not kept", policy=pool.policy.name)
+            pool.changed = True
             return
-        pool.on_disk, pool.changed = members | former, False
+        pool.on_disk = members | former
 
     def _load_prior(self, pool: PriorPool) -> list[str] | None:
         """Believe the kept prior; returns the users it was learned from, ``None`` if there is no such file."""
