@@ -43,6 +43,16 @@ def test_a_new_ledger_has_a_secret_and_an_old_one_keeps_it(tmp_path: Path) -> No
     assert len(secrets[0][0]) == 32
 
 
+def test_values_come_back_as_the_ones_they_went_in(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "ledger.db")
+    values = (None, True, False, b"", b"\x00\xff", 1, 0.5, "text")
+    (row,) = connection.execute(f"SELECT {', '.join('?' * len(values))}", values)
+    types = connection.execute(f"SELECT {', '.join('typeof(?)' for _ in values)}", values).fetchone()
+    connection.close()
+    assert row == values
+    assert types == ("null", "integer", "integer", "blob", "blob", "integer", "real", "text")
+
+
 def test_two_ledgers_have_two_secrets(tmp_path: Path) -> None:
     found = set()
     for name in ("one", "other"):

@@ -9,6 +9,8 @@ import secrets
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
+from types import NoneType
+from typing import TypeVar
 
 from bandstand.errors import ConfigurationError
 
@@ -50,6 +52,18 @@ SCRUBBED_KEY = "scrubbed"
 """In ``meta``: the file is kept free of what SQLite leaves on its pages (:mod:`bandstand.store.sqlite.scrub`)."""
 EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
+
+_T = TypeVar("_T")
+
+
+def _keep(value: _T) -> _T:
+    return value
+
+
+for _type in (NoneType, bool, bytes):
+    # SQLite takes these as they are. The module does not know that: for each value it looks for an adapter, then for a
+    # method of either side, each time with an error and its message, which costs as much as the row's insert.
+    sqlite3.register_adapter(_type, _keep)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
