@@ -104,13 +104,11 @@ class DisjointPrior(Prior):
             raise ValueError(f"not a prior of blocks: {error}") from error
 
 
-class DisjointState(RidgeState):
+class DisjointState(RidgeState, eq=False, gc=False):
     """The sums of B models, (B, d + 1, d): ``gram`` is (B, d, d), ``b`` (B, d); all else is of all of them together.
 
     The rows that teach it are (d + 1,), the last number telling the block.
     """
-
-    __slots__ = ()
 
     @classmethod
     def empty_blocks(cls, blocks: int, d: int) -> Self:

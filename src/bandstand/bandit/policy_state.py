@@ -141,10 +141,11 @@ class PolicyState:
             as_of = max(as_of, ts)
             weight = max(weight * _compute_decay(as_of - ts, half_life), _MIN_WEIGHT)
         after = before.with_reward(x, reward, weight)
-        if self._prior is None or half_life or self.half_life:
-            self._posterior = None
-        else:
-            self._posterior = update_posterior(self._posterior, after, self._prior, x, reward, weight)
+        if self._posterior is not None:
+            if self._prior is None or half_life or self.half_life:
+                self._posterior = None
+            else:
+                self._posterior = update_posterior(self._posterior, after, self._prior, x, reward, weight)
         self.ridge, self.half_life, self.as_of = after, half_life, as_of if half_life else 0.0
         self.since = since
         self.reward_count += 1

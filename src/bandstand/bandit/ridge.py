@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from bandstand.bandit.arrays import FloatArray, read_only
 
@@ -29,8 +30,7 @@ _LARGEST_SUM, _ILL_CONDITIONED = 1e150, 1e8
 _RESIDUE, _SYMMETRY = 1e-6, 1e-9
 
 
-@dataclass(slots=True, eq=False)  # not frozen: to have Python refuse it takes as long as the sums of a small model
-class RidgeState:
+class RidgeState(Struct, eq=False, gc=False):  # not frozen: to refuse a change takes as long as small sums
     """What the rewards so far taught one linear model; immutable, its arrays read-only.
 
     Attributes:
@@ -55,6 +55,11 @@ class RidgeState:
     def b(self) -> FloatArray:
         """B, shape (d,)."""
         return self.sums[..., -1, :]
+
+    @property
+    def width(self) -> int:
+        """How many numbers B has: d."""
+        return int(self.sums.size // self.sums.shape[-2])
 
     @classmethod
     def empty(cls, d: int) -> Self:
@@ -150,8 +155,9 @@ class RidgeState:
         rows, d = self.sums.shape
         if x.shape != (d,):
             raise ValueError(f"x of shape {x.shape} does not fit a state of shape {(d,)}")
-        # One dot product finds every NaN and infinity in x, and keeps the sums far from overflow.
-        if not (w > 0.0 and math.isfinite(r) and float(x.dot(x)) * w < _LARGEST_SUM and w < _LARGEST_SUM):
+        # The length of x finds every NaN and infinity in it, and keeps the sums far from overflow.
+        length = math.hypot(*x.tolist())
+        if not (w > 0.0 and math.isfinite(r) and length * length * w < _LARGEST_SUM and w < _LARGEST_SUM):
             raise ValueError("x and r must be finite, w finite and positive")
         left = np.empty((rows, 1))
         left[:-1, 0] = x
@@ -351,7 +357,7 @@ def update_posterior(
         r: the reward.
         w: its weight.
     """
-    if current is None or state.b.size <= RECOMPUTED_DIMENSION:
+    if current is None or state.width <= RECOMPUTED_DIMENSION:
         return None
     if current.steps >= REFRESH_AFTER:
         return state.compute_posterior(prior)
