@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from bandstand.store.records import Decision, Reward
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import Row, RowType, build_columns, build_upsert
-from bandstand.times import compute_age
 
 BINS = 10
 NO_DECISION = -1
@@ -106,14 +105,14 @@ def build_arrival(reward: Reward, policy_id: int, answered: float | None) -> Sum
         policy_id: its policy's key in the ledger.
         answered: when the decision was made that it names or is linked to; ``None`` for none.
     """
-    bucket = NO_DECISION if answered is None else find_bucket(reward.ts, answered)
-    day = to_day(reward.ts if answered is None else answered)
-    return UPSERT_ARRIVALS, (day, policy_id, reward.source, bucket), (1, reward.value)
+    ts = reward.ts
+    bucket, decided = (NO_DECISION, ts) if answered is None else (find_bucket(ts, answered), answered)
+    return UPSERT_ARRIVALS, (int(decided // _DAY), policy_id, reward.source, bucket), (1, reward.value)
 
 
 def find_bucket(ts: float, answered: float) -> int:
-    """The bucket of a reward's delay, which is never negative."""
-    return bisect_right(_BELOW, compute_age(answered, ts))
+    """The bucket of a reward's delay; one that seems negative, since the clock was set back, is in the first."""
+    return bisect_right(_BELOW, ts - answered)
 
 
 def compute_delay(bucket: int) -> float:

@@ -4,6 +4,8 @@ Each looks the reward up by its number, for the ledger may know better than memo
 has neither prompts nor shadows, there is nothing to add to, and nothing is queried.
 """
 
+from collections.abc import Sequence
+
 from bandstand.store.records import Reward
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables.generations import PromptIds
@@ -31,8 +33,10 @@ COUNT_ARRIVAL = """INSERT INTO arrivals (day, policy, source, bucket, rewards, r
 """Of a reward whose link is looked up at the insert; others are counted by ``loop_health.build_arrival``."""
 
 
-def build_sum_rows(reward: Reward, prompts: PromptIds, registry: PolicyRegistry) -> list[tuple[str, Row]]:
+def build_sum_rows(reward: Reward, prompts: PromptIds, registry: PolicyRegistry) -> Sequence[tuple[str, Row]]:
     """What follows the row of a reward of any source."""
+    if prompts.is_empty and not registry.has_shadow_rows:
+        return ()
     rows: list[tuple[str, Row]] = []
     if reward.applied and not prompts.is_empty:
         rows.append((COUNT_PROMPT_REWARD, (reward.seq,)))
