@@ -82,13 +82,8 @@ def begin_reward(
     """
     value = _parse_value(request, deployment.reward_settings)
     named = None if policy is None else deployment.get_policy(policy)
-    decision_id = request.get("decision_id")
-    decision = None if decision_id is None else deployment.store.get_cached_decision(decision_id)
-    call = _RewardCall(request, value, client, named, decision, idempotency, deployment=deployment, done=done)
-    if decision is None and decision_id is not None:
-        call.find_decision()
-    else:
-        deployment.rewarding.submit(call)
+    call = _RewardCall(request, value, client, named, None, idempotency, deployment=deployment, done=done)
+    deployment.rewarding.submit(call)
 
 
 class _RewardCall(RewardRequest, eq=False, kw_only=True):
@@ -118,7 +113,7 @@ class _RewardCall(RewardRequest, eq=False, kw_only=True):
 
     async def _read_decision(self) -> None:
         try:
-            self.decision = await find_rewarded(self.deployment, self.request)
+            self.decision, self.is_read = await find_rewarded(self.deployment, self.request), True
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             self.conclude(None, failure)
         else:
@@ -183,6 +178,8 @@ def _is_same_request(deployment: ServiceContext, stands: Reward, request: Mappin
 def _parse_value(request: Mapping[str, Any], settings: RewardSettings) -> float:
     """Return the value of a request: its reward, or that of its reaction, or that of its metrics."""
     reaction, metrics = request.get("reaction"), request.get("metrics")
+    if metrics is None and reaction is None and "reward" in request:
+        return settings.validate_reward(request["reward"])
     if metrics is not None and "decision_id" not in request:
         message = "need a decision_id"
         raise InvalidRequestError(f"metrics {message}.", [FieldError("metrics", message)])

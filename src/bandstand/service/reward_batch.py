@@ -64,8 +64,9 @@ class RewardRequest(Struct, eq=False):
         value: its value, in [-1, 1].
         client: name of the API key.
         policy: the policy that the route names, if it names one.
-        decision: what it rewards; ``None`` in the legacy form.
+        decision: what it rewards; ``None`` in the legacy form, and until it is looked up.
         idempotency: scope (key name and route) and ``Idempotency-Key``.
+        is_read: the decision was not in memory, and has been read.
     """
 
     request: Mapping[str, Any]
@@ -74,6 +75,11 @@ class RewardRequest(Struct, eq=False):
     policy: Policy | None
     decision: Decision | None
     idempotency: tuple[str, str] | None
+    is_read: bool = False
+
+    def find_decision(self) -> None:
+        """Have the decision read that it names and that is not in memory; callers override this."""
+        raise NotImplementedError
 
     def conclude(self, accepted: AcceptedReward | None, error: BaseException | None) -> None:
         """Receive the reward that stands, committed and synced, or the error; callers override this."""
@@ -94,20 +100,41 @@ class RewardBatch:
         self._waiting.append(request)
 
     def _log_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
         store, teaches = self._deployment.store, self._deployment.mode != "logging"
-        for each, reward in zip(waiting, build_rewards(self._deployment, waiting), strict=True):
+        ready = self._look_up_decisions()
+        for each, reward in zip(ready, build_rewards(self._deployment, ready), strict=True):
             if isinstance(reward, Exception):
                 each.conclude(None, reward)
                 continue
             if not teaches:
                 reward.applied, reward.reason = False, LOGGING_ONLY
             try:
-                outcome = store.reward(reward)
+                outcome = store.reward(reward, None if each.is_read else each.decision)
             except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
                 each.conclude(None, error)
             else:
                 watch(outcome, each.conclude)
+
+    def _look_up_decisions(self) -> list[RewardRequest]:
+        """Give those that wait their decisions, as far as these are in memory; the others have theirs read."""
+        waiting, self._waiting = self._waiting, []
+        find, ready = self._deployment.store.get_cached_decision, list[RewardRequest]()
+        for each in waiting:
+            decision_id = each.request.get("decision_id")
+            if decision_id is not None and each.decision is None:
+                each.decision = find(decision_id)
+                if each.decision is None:
+                    _have_read(each)
+                    continue
+            ready.append(each)
+        return ready
+
+
+def _have_read(each: RewardRequest) -> None:
+    try:
+        each.find_decision()
+    except Exception as error:  # noqa: BLE001 (its neighbours are not to fail with it)
+        each.conclude(None, error)
 
 
 async def find_rewarded(deployment: RewardingContext, request: Mapping[str, Any]) -> Decision | None:
@@ -189,20 +216,20 @@ def build_rewards(deployment: RewardingContext, requests: Sequence[RewardRequest
 def _build_from_decision(
     deployment: RewardingContext, each: RewardRequest, decision: Decision, ts: float, parts: RewardSettings | None
 ) -> Reward:
-    request = each.request
-    if request.get("user_id", decision.person) != decision.person:
+    request, tip_id = each.request, decision.tip_id
+    if "user_id" in request and request["user_id"] != decision.person:
         raise _build_unknown_error()
     if each.policy is not None and each.policy.name != decision.policy.name:
         message = f"the decision was made by {decision.policy.name}"
         raise WrongPolicyError(message)
-    if request.get("tip_id", decision.tip_id) != decision.tip_id:
+    if request.get("tip_id", tip_id) != tip_id:
         message = "the decision picked another candidate"
         raise InvalidRequestError(message, [FieldError("tip_id", message)])
     settings = deployment.reward_settings
     return Reward(
         user_id=decision.user_id,
         policy=decision.policy,
-        tip_id=decision.tip_id,
+        tip_id=tip_id,
         value=each.value,
         client=each.client,
         ts=ts,

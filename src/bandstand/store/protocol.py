@@ -96,8 +96,10 @@ class DecisionLog(Protocol):
 class RewardLog(Protocol):
     """Rewards, once for their decision and once for their Idempotency-Key."""
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+    def reward(self, reward: Reward, decision: Decision | None = None) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once: submitted by the call where its user and decision are in memory.
+
+        Who has found the decision with :meth:`DecisionLog.get_cached_decision`, and awaited nothing since, may give it.
 
         With settings it is one part of what its decision is taught.
 

@@ -114,7 +114,11 @@ class MemoryStore(MemoryLoops, MemoryGains, MemoryShadowLog, ComposedTurns, Stor
         self._events.sums.add_decision(decision)
         return decision
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+    def reward(
+        self,
+        reward: Reward,
+        decision: Decision | None = None,  # noqa: ARG002 (to look it up is cheap)
+    ) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once."""
         accepted = self._rewards.log(reward)
 

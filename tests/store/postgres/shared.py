@@ -192,7 +192,7 @@ class AlternatingStore:
             each.seq = store.next_seq(each.ts)
         return await store.decide_together(decisions)
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+    def reward(self, reward: Reward, decision: Decision | None = None) -> Awaitable[AcceptedReward]:
         return self._reward(reward)
 
     async def _reward(self, reward: Reward) -> AcceptedReward:

@@ -62,11 +62,11 @@ class EmbeddedRewards:
         self._parts = parts
         self._keys = keys
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+    def reward(self, reward: Reward, decision: Decision | None = None) -> Awaitable[AcceptedReward]:
         """Log a reward and teach it, once: submitted now if what it is for is in memory, there once it is awaited."""
         taken = None
         try:
-            taken = self._submit_if_loaded(reward)
+            taken = self._submit_if_loaded(reward, decision)
         except BandstandError:
             if reward.idempotency is None:
                 raise
@@ -132,10 +132,11 @@ class EmbeddedRewards:
                 return _TakenReward(await self._parts.add(reward), None)
         return taken
 
-    def _submit_if_loaded(self, reward: Reward) -> _TakenReward | None:
+    def _submit_if_loaded(self, reward: Reward, decision: Decision | None = None) -> _TakenReward | None:
         """The reward that stands for a request; if none does, it is submitted.
 
-        ``None`` if its user or decision is not in memory, or it is a part of what that is taught over time.
+        ``None`` if its user or decision is not in memory, or it is a part of what that is taught over time. The
+        decision need not be given.
         """
         directory, key = self._directory, reward.idempotency
         if key is not None and (flying := self._keys.rewards.get(key)) is not None:
@@ -143,12 +144,11 @@ class EmbeddedRewards:
         user = directory.users.get(reward.user_id)
         if user is None:
             return None
-        decision = None
         if reward.decision_id is None:
             if not user.open_decisions.is_loaded:
                 return None
         else:
-            decision = self._decisions.get_cached_decision(reward.decision_id)
+            decision = decision or self._decisions.get_cached_decision(reward.decision_id)
             if decision is None or takes_time(reward, decision):
                 return None
             if decision.uid != user.uid or self._decisions.is_expired(decision):
@@ -178,18 +178,21 @@ class EmbeddedRewards:
         policy_id = directory.registry.get_id(reward.policy)
         reward.shadow_updates = get_shadow_updates(directory.registry, reward.policy, reward.features, decision)
         linked: OpenDecision | None = None
+        answered: float | None = None
         if decision is not None:
+            answered = decision.ts
             decision.reward = reward
             user.open_decisions.answer(decision.seq)
         else:
             linked = user.open_decisions.take(reward.policy.name, reward.tip_id, reward.ts - LEGACY_LINK_SECONDS)
-        row = build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq)
-        rows = [(INSERT_REWARD, row), *build_sum_rows(reward, directory.prompts, directory.registry)]
+            if linked is not None:
+                answered = linked.ts
+        rows = [(INSERT_REWARD, build_reward_row(reward, uid, policy_id, None if linked is None else linked.seq))]
+        rows += build_sum_rows(reward, directory.prompts, directory.registry)
         if reward.reaction is not None:
             add_reaction_row(rows, reward)
         if reward.idempotency is not None:
             add_key_row(rows, reward, self._keys.rewards)
-        answered = (None if decision is None else decision.ts) if linked is None else linked.ts
         sums = (
             build_arrival(reward, policy_id, answered),
             build_tally(reward.ts, policy_id, rewards=1, reward_sum=reward.value),
@@ -210,8 +213,10 @@ class EmbeddedRewards:
 
     def fold(self, user: CachedUser, reward: Reward) -> None:
         """Teach a reward that is committed."""
-        user.stale = not apply_reward(self._directory.registry, user.profile, reward) or user.stale
-        self._release_key(reward)
+        if not apply_reward(self._directory.registry, user.profile, reward):
+            user.stale = True
+        if reward.idempotency is not None:
+            self._release_key(reward.idempotency)
 
     def take_back(
         self, user: CachedUser, reward: Reward, decision: Decision | None, linked: OpenDecision | None
@@ -222,11 +227,11 @@ class EmbeddedRewards:
             self._decisions.forget(decision)
         if linked is not None:
             user.open_decisions.give_back(linked)
-        self._release_key(reward)
-
-    def _release_key(self, reward: Reward) -> None:
         if reward.idempotency is not None:
-            self._keys.rewards.pop(reward.idempotency, None)
+            self._release_key(reward.idempotency)
+
+    def _release_key(self, key: tuple[str, str]) -> None:
+        self._keys.rewards.pop(key, None)
 
 
 class _RewardEvent(UserEvent[AcceptedReward], eq=False, kw_only=True):

@@ -191,8 +191,8 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
-        return self._rewards.reward(reward)
+    def reward(self, reward: Reward, decision: Decision | None = None) -> Awaitable[AcceptedReward]:
+        return self._rewards.reward(reward, decision)
 
     async def find_reward_by_key(self, key: tuple[str, str]) -> Reward | None:
         return await self._rewards.find_reward_by_key(key)

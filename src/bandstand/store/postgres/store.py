@@ -207,7 +207,11 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
 
     # ── rewards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def reward(self, reward: Reward) -> Awaitable[AcceptedReward]:
+    def reward(
+        self,
+        reward: Reward,
+        decision: Decision | None = None,  # noqa: ARG002 (another process may have changed it)
+    ) -> Awaitable[AcceptedReward]:
         return self._rewards.reward(reward)
 
     def reward_unread(self, reward: UnreadReward) -> Awaitable[AcceptedReward | None]:
