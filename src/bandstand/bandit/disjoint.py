@@ -110,6 +110,11 @@ class DisjointState(RidgeState, eq=False, gc=False):
     The rows that teach it are (d + 1,), the last number telling the block.
     """
 
+    @property
+    def width(self) -> int:
+        """How many numbers B has: B d."""
+        return self.b.size
+
     @classmethod
     def empty_blocks(cls, blocks: int, d: int) -> Self:
         """Return the state of so many models with d features that have met no reward."""

@@ -59,7 +59,7 @@ class RidgeState(Struct, eq=False, gc=False):  # not frozen: to refuse a change 
     @property
     def width(self) -> int:
         """How many numbers B has: d."""
-        return int(self.sums.size // self.sums.shape[-2])
+        return int(self.sums.shape[1])
 
     @classmethod
     def empty(cls, d: int) -> Self:
