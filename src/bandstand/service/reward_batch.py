@@ -26,7 +26,6 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import AcceptedReward, Decision, PolicyRef, Reward, RewardPart, UnreadReward
 from bandstand.store.tables.windows import LOGGING_ONLY
 
-_LEGACY_FIELDS = frozenset({"user_id", "tip_id", "features"})
 _encode_json = msgspec.json.Encoder().encode
 
 _Unencoded = tuple[int, Reward, Mapping[str, Any], Mapping[str, Any]]
@@ -261,7 +260,7 @@ def _build_legacy(deployment: RewardingContext, each: RewardRequest, ts: float) 
     """A reward in the legacy form, not encoded yet, and what its features say of the context."""
     request = each.request
     policy = each.policy or deployment.choose_policy(None, request.get("user_id"))
-    if not request.keys() >= _LEGACY_FIELDS:
+    if "user_id" not in request or "tip_id" not in request or "features" not in request:
         missing = [name for name in ("user_id", "tip_id", "features") if name not in request]
         message = "without a decision_id, user_id, tip_id and features are required"
         raise InvalidRequestError(message, [FieldError(name, "required without a decision_id") for name in missing])

@@ -26,6 +26,7 @@ from bandstand.store.tables.event_rows import (
 )
 from bandstand.store.tables.judgements import RewardPendingError
 from bandstand.store.tables.loop_health import build_arrival
+from bandstand.store.tables.policies import PolicyRegistry
 from bandstand.store.tables.reactions import add_reaction_row
 from bandstand.store.tables.reward_sums import build_sum_rows
 from bandstand.store.tables.updates import apply_reward, get_shadow_updates
@@ -206,17 +207,11 @@ class EmbeddedRewards:
             sums=sums,
             durable=True,
             log=self,
+            registry=directory.registry,
             decision=decision,
             linked=linked,
         )
         return directory.submit_event(event)
-
-    def fold(self, user: CachedUser, reward: Reward) -> None:
-        """Teach a reward that is committed."""
-        if not apply_reward(self._directory.registry, user.profile, reward):
-            user.stale = True
-        if reward.idempotency is not None:
-            self._release_key(reward.idempotency)
 
     def take_back(
         self, user: CachedUser, reward: Reward, decision: Decision | None, linked: OpenDecision | None
@@ -228,9 +223,10 @@ class EmbeddedRewards:
         if linked is not None:
             user.open_decisions.give_back(linked)
         if reward.idempotency is not None:
-            self._release_key(reward.idempotency)
+            self.release_key(reward.idempotency)
 
-    def _release_key(self, key: tuple[str, str]) -> None:
+    def release_key(self, key: tuple[str, str]) -> None:
+        """Have the key of a reward looked up in the ledger from now on: it is in flight no more."""
         self._keys.rewards.pop(key, None)
 
 
@@ -239,16 +235,22 @@ class _RewardEvent(UserEvent[AcceptedReward], eq=False, kw_only=True):
 
     Attributes:
         log: whose it is.
+        registry: who learns from it.
         decision: that it names, if it names one.
         linked: that it was linked to, in the legacy form.
     """
 
     log: EmbeddedRewards
+    registry: PolicyRegistry
     decision: Decision | None
     linked: OpenDecision | None
 
     def apply(self) -> None:
-        self.log.fold(self.user, self.result.reward)
+        user, reward = self.user, self.result.reward
+        if not apply_reward(self.registry, user.profile, reward):
+            user.stale = True
+        if reward.idempotency is not None:
+            self.log.release_key(reward.idempotency)
 
     def take_back(self) -> None:
         self.log.take_back(self.user, self.result.reward, self.decision, self.linked)

@@ -206,7 +206,7 @@ def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int |
         reward.tip_id,
         reward.value,
         reward.weight,
-        reward.applied,
+        int(reward.applied),  # as it is stored; of a bool the module asks first how
         reward.reason,
         reward.source,
         reward.features,

@@ -82,13 +82,17 @@ def apply_reward(registry: PolicyRegistry, profile: Profile, reward: Reward) -> 
     Returns:
         As :meth:`bandstand.bandit.policy_state.PolicyState.set_clock_back`.
     """
-    exact = True
-    if reward.applied and reward.x is not None:
-        seq, ts, value, weight = reward.seq, reward.ts, reward.value, reward.weight
-        for ref, x in ((reward.policy, reward.x), *reward.shadow_updates):
-            memory = registry.get_memory(ref.name)
-            exact = profile.apply_reward(seq, ref.key, ts, x, value, weight, *memory) and exact
+    if not reward.applied or reward.x is None:
+        return True
+    exact = _apply_update(registry, profile, reward, reward.policy, reward.x)
+    for ref, x in reward.shadow_updates:
+        exact = _apply_update(registry, profile, reward, ref, x) and exact
     return exact
+
+
+def _apply_update(registry: PolicyRegistry, profile: Profile, reward: Reward, ref: PolicyRef, x: Array) -> bool:
+    half_life, since = registry.get_memory(ref.name)
+    return profile.apply_reward(reward.seq, ref.key, reward.ts, x, reward.value, reward.weight, half_life, since)
 
 
 def _parse_values(features: bytes | None, body: bytes | None, pick: int | None) -> tuple[_Values, _Values]:
