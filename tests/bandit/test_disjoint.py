@@ -102,6 +102,12 @@ def test_a_carried_posterior_is_the_one_from_the_sums() -> None:
     np.testing.assert_allclose(carried.covariance, batch.covariance, rtol=0, atol=1e-10)
 
 
+def test_its_width_is_that_of_all_blocks() -> None:
+    whole, alone = DisjointState.empty_blocks(3, 5), RidgeState.empty(5)
+    assert (whole.width, alone.width) == (15, 5)
+    assert (whole.b.size, alone.b.size) == (15, 5)
+
+
 def test_a_revoked_reward_leaves_what_would_be_without_it() -> None:
     rng = np.random.default_rng(2)
     rows, rewards = _rows(_requests(rng, 5)), rng.uniform(-1.0, 1.0, 20)

@@ -87,6 +87,21 @@ async def test_no_document_of_an_erased_user_comes_back(tmp_path: Path, monkeypa
         assert documents_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("gives", [True, False])
+async def test_a_decision_that_is_handed_over_is_rewarded_as_one_that_is_looked_up(tmp_path: Path, gives: bool) -> None:
+    async with Subject(make_embedded(tmp_path)) as subject:
+        decision = await subject.decide("anna")
+        found = subject.store.get_cached_decision(decision.decision_id)
+        assert found is not None
+        ways = [subject.store.reward(subject.reward_of(decision, 0.5), found if gives else None) for _ in range(2)]
+        first, again = [await each for each in ways]
+        assert (first.match, again.match) == ("new", "decision")
+        assert again.reward is first.reward
+        live, state = await subject.store.load_profile("anna"), await subject.state("anna")
+        assert state.reward_count == 1
+    assert_same(live, await rebuild_profile(tmp_path, "anna"))
+
+
 async def test_a_key_spent_while_a_user_was_loading_is_honoured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
