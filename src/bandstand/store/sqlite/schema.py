@@ -52,6 +52,13 @@ EVER = -1
 """The day of the rows that sum all days, and the hour of those that sum all hours."""
 
 
+def _keep(value: None) -> None:
+    """The adapter of ``None``: without one ``sqlite3`` looks for it each time, which takes as long as three columns."""
+
+
+sqlite3.register_adapter(type(None), _keep)
+
+
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
     if not (read_only or _is_writable(path)):
