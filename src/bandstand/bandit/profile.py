@@ -50,7 +50,7 @@ class Profile:
         Returns:
             As :meth:`PolicyState.set_clock_back`.
         """
-        state = self.get_state(key)
+        state = self.policies.get(key) or self.get_state(key)
         state.pulls += 1
         state.explores += exploring
         state.last_updated = ts

@@ -232,7 +232,7 @@ def _make_decisions(
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     settings, teaches = deployment.reward_settings, deployment.mode != "logging"
-    drawn_picks = picks.index.tolist(), picks.exploring.tolist()
+    drawn_picks = picks.index.tolist(), picks.exploring.tolist(), numbers[:, 3].argmax(axis=1).tolist()
     columns = zip(asked, requests, ids, seqs, seeds, *drawn_picks, drawn, numbers, picked, strict=True)
     return [
         Decision(
@@ -258,9 +258,15 @@ def _make_decisions(
             known=each.known,
             request=request,
             excluded=excluded,
+            likeliest=top,
             window=_build_window(settings, request, ts, teaches=teaches),
         )
-        for each, request, decision_id, seq, seed, pick, explores, (_, _, score, propensity), of_all, row in columns
+        for each, request, decision_id, seq, seed, pick, explores, top, (
+            _,
+            _,
+            score,
+            propensity,
+        ), of_all, row in columns
     ]
 
 

@@ -181,6 +181,7 @@ class Decision(Struct, eq=False, gc=False):
         uid: the store's key of the user.
         pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
         excluded: how many of its candidates could not be picked; known only when it is made.
+        likeliest: index of the candidate with the highest probability, the first of equals; known only when it is made.
         window: until when its rewards count; ``None`` for ever, or for the first of them.
         parts: sums over the parts that count, or will once it is activated.
         part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
@@ -213,6 +214,7 @@ class Decision(Struct, eq=False, gc=False):
     uid: int = 0
     pending_turn_seq: int = 0
     excluded: int = 0
+    likeliest: int = 0
     window: RewardWindow | None = None
     parts: PartSums = NO_PARTS
     part_seq: int = 0

@@ -37,6 +37,16 @@ async def test_a_reward_s_row_has_its_columns_order(tmp_path: Path) -> None:
         assert getattr(row, name) == getattr(legacy, name), name
 
 
+async def test_rows_of_requests_have_values_that_sqlite_takes_as_they_are(tmp_path: Path) -> None:
+    async with Subject(make_embedded(tmp_path)) as subject:
+        rows = [
+            build_decision_row(subject.build_decision("anna"), 5),
+            build_decision_row(subject.build_decision("anna", own_id="mine"), 5),
+            build_reward_row(subject.legacy("anna", 0.5), 7, 5),
+        ]
+    assert {type(value) for row in rows for value in row} <= {int, float, str, bytearray, type(None)}
+
+
 def test_every_insert_names_its_columns() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")}
     inserts = [(path, match) for path, source in sources.items() for match in _INSERT.finditer(source)]

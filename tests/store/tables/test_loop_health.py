@@ -1,16 +1,19 @@
 """A client's reward is counted by whoever writes it just as the trigger counts a judge's."""
 
 import sqlite3
+from collections import defaultdict
 from pathlib import Path
 from random import Random
 
+import pytest
 from msgspec import structs
 
 from bandstand.store.records import PolicyRef, Reward, first_seq_at, to_time
 from bandstand.store.sqlite.schema import EVER, connect, create_tables
 from bandstand.store.tables.event_rows import INSERT_REWARD, build_reward_row
-from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival
+from bandstand.store.tables.loop_health import LAST_BUCKET, build_arrival, compute_draw_sums, sum_draws
 from bandstand.store.tables.reward_sums import COUNT_ARRIVAL
+from tests.store.given import Subject, make_embedded
 
 NOW = 1_790_000_000.0
 _DAYS = 86_400.0
@@ -50,6 +53,22 @@ def test_both_ways_of_counting_come_to_the_same(tmp_path: Path) -> None:
     assert counted["judge"] == counted["client"]
     assert {row[2] for row in counted["client"]} >= {-1, 0, LAST_BUCKET}
     ledger.close()
+
+
+async def test_decisions_add_together_what_each_adds_alone(tmp_path: Path) -> None:
+    random = Random(5)
+    async with Subject(make_embedded(tmp_path)) as subject:
+        decisions = [subject.build_decision("anna", exploring=random.random() < 0.3) for _ in range(60)]
+    expected: dict[int, list[float]] = defaultdict(lambda: [0.0] * 10)
+    for decision in decisions:
+        assert decision.numbers is not None
+        decision.numbers *= random.random() / decision.numbers[3, decision.likeliest]
+        part, amounts = compute_draw_sums(decision)
+        assert (amounts[4], amounts[5]) == (decision.pick == decision.numbers[3].argmax(), decision.numbers[3].max())
+        expected[part] = [sum(pair) for pair in zip(expected[part], amounts, strict=True)]
+    summed = {key: amounts for _, key, amounts in sum_draws(7, 5, decisions)}
+    assert len(summed) > 3, "their bins differ"
+    assert summed == {(7, 5, part): pytest.approx(amounts) for part, amounts in expected.items()}
 
 
 def replace_source(reward: Reward, number: int) -> Reward:

@@ -8,7 +8,7 @@ from bandstand.store.embedded.in_flight import UserEvent
 from bandstand.store.embedded.state_directory import EventCollisionError, StateDirectory
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.records import Decision
-from bandstand.store.sqlite.operations import build_tally
+from bandstand.store.sqlite.operations import SumIncrement, build_tally
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.tables import decisions as decision_rows
 from bandstand.store.tables import loop_health, updates
@@ -86,9 +86,13 @@ class EmbeddedDecisions:
     def _submit(self, decision: Decision) -> UserEvent[Decision]:
         directory = self._directory
         user = directory.users[decision.user_id]
-        decision.uid = directory.ensure_uid(user)
+        decision.uid = user.uid or directory.ensure_uid(user)
         policy_id = directory.registry.get_id(decision.policy)
-        rows = _build_own_rows(decision, policy_id)
+        rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
+        if decision.window is not None:
+            rows.append((INSERT_WINDOW, build_window_row(decision, decision.window)))
+        if decision.own_id:
+            rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
         person = user if decision.subject is None else self._add_subject(decision.seq, decision.subject, rows)
         if person.has_tips:
             rows.append((INSERT_LINEAGE, LineageLookup(decision.seq, person.uid, decision.tip_id)))
@@ -97,11 +101,6 @@ class EmbeddedDecisions:
             user.enrolled = enrolment
         if person is not user:
             person.pending += 1  # they stay in memory, too
-        part, amounts = loop_health.compute_draw_sums(decision)
-        sums = (
-            (loop_health.UPSERT_DRAWS, (loop_health.to_day(decision.ts), policy_id, part), amounts),
-            build_tally(decision.ts, policy_id, 1, explores=int(decision.exploring)),
-        )
         event = directory.submit_event(
             _DecisionEvent(
                 directory=directory,
@@ -109,8 +108,8 @@ class EmbeddedDecisions:
                 seq=decision.seq,
                 result=decision,
                 rows=rows,
-                sums=sums,
                 durable=False,
+                policy_id=policy_id,
                 person=person,
                 recent=self._recent,
             )
@@ -215,26 +214,32 @@ class EmbeddedDecisions:
                 break
 
 
-def _build_own_rows(decision: Decision, policy_id: int) -> list[tuple[str, Row]]:
-    """The rows of a decision, its window and its id."""
-    rows: list[tuple[str, Row]] = [(INSERT_DECISION, build_decision_row(decision, policy_id))]
-    if decision.window is not None:
-        rows.append((INSERT_WINDOW, build_window_row(decision, decision.window)))
-    if decision.own_id:
-        rows.append((INSERT_DECISION_ID, OwnIdInsert(decision.decision_id, decision.seq)))
-    return rows
-
-
 class _DecisionEvent(UserEvent[Decision], eq=False, kw_only=True):
     """A decision on its way.
 
     Attributes:
+        policy_id: its policy's key in the ledger.
         person: whom it was made for, who may be the user.
         recent: where it is kept for its reward.
     """
 
+    policy_id: int
     person: CachedUser
     recent: OrderedDict[str, Decision]
+
+    @staticmethod
+    def sum_up(events: "Sequence[_DecisionEvent]") -> list[SumIncrement]:  # type: ignore[override]  # of this kind
+        """What they add to the hourly counts, and to the sums about the health of their loop."""
+        made: dict[tuple[int, int], list[Decision]] = {}  # by hour and policy
+        for event in events:
+            decision = event.result
+            made.setdefault((int(decision.ts // 3600), event.policy_id), []).append(decision)
+        increments: list[SumIncrement] = []
+        for (_, policy_id), decisions in made.items():
+            ts, explores = decisions[0].ts, sum([each.exploring for each in decisions])
+            increments.append(build_tally(ts, policy_id, len(decisions), explores))
+            increments += loop_health.sum_draws(loop_health.to_day(ts), policy_id, decisions)
+        return increments
 
     def apply(self) -> None:
         user, person, decision = self.user, self.person, self.result

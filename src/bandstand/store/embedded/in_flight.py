@@ -1,11 +1,11 @@
 """Events on their way into the ledger: submitted, and not yet committed or refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from bandstand.store.learners.user_cache import CachedUser
 from bandstand.store.outcomes import Outcome
-from bandstand.store.sqlite.operations import SumIncrements
+from bandstand.store.sqlite.operations import SumIncrement, SumIncrements, add_up
 from bandstand.store.sqlite.statements import Row
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class UserEvent(Outcome[T], eq=False, kw_only=True):
         seq: its number.
         result: what waiters get, once it is committed.
         rows: as an operation has them.
-        sums: the same.
+        sums: the same; a kind of events that has a ``sum_up`` of its own needs none.
         durable: synced before it is settled.
     """
 
@@ -41,8 +41,13 @@ class UserEvent(Outcome[T], eq=False, kw_only=True):
     seq: int
     result: T
     rows: list[tuple[str, Row]]
-    sums: SumIncrements
+    sums: SumIncrements = ()
     durable: bool
+
+    @staticmethod
+    def sum_up(events: "Sequence[UserEvent[Any]]") -> Iterable[SumIncrement]:
+        """What these events add to sums, as the writer asks for each kind of a group."""
+        return add_up(event.sums for event in events)
 
     def apply(self) -> None:
         """Move the state in memory: it is committed."""

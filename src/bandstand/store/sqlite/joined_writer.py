@@ -1,6 +1,6 @@
 """Operations that are committed whole or not at all: several events of one request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bandstand.errors import OverloadedError, StorageUnavailableError
@@ -9,18 +9,15 @@ from bandstand.store.sqlite.writer import Writer
 
 
 class JoinedWriter:
-    """Gives operations to a writer, on their own or several as one."""
+    """Gives operations to a writer, on their own or several as one.
+
+    Attributes:
+        submit: submits an operation, as :meth:`bandstand.store.sqlite.writer.Writer.submit` has it.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._joined: list[WriterOperation] | None = None
-
-    def submit(self, operation: WriterOperation) -> None:
-        """Submit an operation, as :meth:`bandstand.store.sqlite.writer.Writer.submit` has it."""
-        if self._joined is None:
-            self._writer.submit(operation)
-        else:
-            self._joined.append(operation)
+        self.submit: Callable[[WriterOperation], None] = writer.submit
 
     @contextmanager
     def join(self) -> Iterator[None]:
@@ -29,11 +26,11 @@ class JoinedWriter:
         Waiters of one of them get the outcome of all, also if the writer accepted none of them.
         """
         joined: list[WriterOperation] = []
-        self._joined = joined
+        self.submit = joined.append
         try:
             yield
         finally:
-            self._joined = None
+            self.submit = self._writer.submit
             if joined:
                 self._submit_joined(join_operations(joined))
 
@@ -60,6 +57,6 @@ def join_operations(operations: Sequence[WriterOperation]) -> Operation:
         [row for each in operations for row in each.rows],
         done,
         durable=any(each.durable for each in operations),
-        sums=tuple(amounts for each in operations for amounts in each.sums),
+        sums=tuple(increment for each in operations for increment in each.sum_up([each])),
         acknowledge=acknowledge,
     )

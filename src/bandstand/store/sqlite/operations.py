@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from bandstand.store.sqlite.statements import Row, build_upsert
@@ -13,6 +13,8 @@ ExclusiveFunction = Callable[[sqlite3.Connection], object]
 SumIncrement = tuple[str, Row, tuple[float, ...]]
 """A statement, its key, and the amounts that are added to the sums under that key."""
 SumIncrements = tuple[SumIncrement, ...]
+SumUp = Callable[[Sequence[Any]], Iterable[SumIncrement]]
+"""What operations of one kind add to sums: the amounts of all of them that share a key are one increment."""
 
 
 class Tally(NamedTuple):
@@ -45,11 +47,13 @@ class WriterOperation(Protocol):
 
     Attributes:
         rows: (statement, row) pairs.
-        sums: what the rows add to sums.
     """
 
     rows: list[tuple[str, Row]]
-    sums: SumIncrements
+
+    @property
+    def sum_up(self) -> SumUp:
+        """What several operations of this kind add to sums with their rows; it is the kind's, and the same for all."""
 
     @property
     def durable(self) -> bool:
@@ -81,6 +85,11 @@ class Operation:
 
     __slots__ = ("acknowledge", "done", "durable", "exclusive", "rows", "sums")
 
+    @staticmethod
+    def sum_up(operations: "Sequence[Operation]") -> Iterable[SumIncrement]:
+        """The sums that the operations were given."""
+        return add_up(operation.sums for operation in operations)
+
     def __init__(
         self,
         rows: list[tuple[str, Row]],
@@ -98,6 +107,20 @@ class Operation:
         self.sums = sums if tally is None else (*sums, tally.to_increment())
         self.exclusive = exclusive
         self.acknowledge = acknowledge or _ignore
+
+
+def add_up(increments: Iterable[SumIncrements]) -> Iterable[SumIncrement]:
+    """Add up the amounts of each statement and key."""
+    added: dict[tuple[str, Row], list[tuple[float, ...]]] = {}
+    for each in increments:
+        for statement, key, amounts in each:
+            added.setdefault((statement, key), []).append(amounts)
+    return [(statement, key, add_columns(amounts)) for (statement, key), amounts in added.items()]
+
+
+def add_columns(amounts: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """The sum of equally many amounts each, one by one in their order."""
+    return tuple(map(sum, zip(*amounts, strict=True)))
 
 
 def _ignore(_: BaseException | None) -> None:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from bandstand.errors import OverloadedError, StorageUnavailableError
 from bandstand.store.sqlite.errors import to_storage_error
 from bandstand.store.sqlite.log_sync import LogSync
-from bandstand.store.sqlite.operations import Operation, WriterOperation
+from bandstand.store.sqlite.operations import Operation, SumUp, WriterOperation
 from bandstand.store.sqlite.schema import EVER
 from bandstand.store.sqlite.statements import Row
 from bandstand.store.sqlite.transaction import transaction
@@ -111,15 +111,16 @@ class Writer:
         if self.has_failed:
             message = "the disk has failed to keep what was written: nothing new is taken until the next start"
             raise StorageUnavailableError(message)
-        if operation.exclusive is None and len(self._pending) - self._pending_functions >= self._max_pending:
+        exclusive = operation.exclusive is not None
+        if not exclusive and len(self._pending) - self._pending_functions >= self._max_pending:
             message = f"{self._max_pending} events are waiting for the ledger; try again shortly"
             raise OverloadedError(message)
-        if operation.exclusive is not None and not (self._pending or self._scheduled or self._lent):
+        if exclusive and not (self._pending or self._scheduled or self._lent):
             self._idle.clear()
             self._lend_connection(operation)
             return
         self._pending.append(operation)
-        self._pending_functions += operation.exclusive is not None
+        self._pending_functions += exclusive
         if not self._scheduled:
             self._schedule()
 
@@ -282,8 +283,9 @@ class Writer:
     def _insert(self, operations: list[WriterOperation]) -> None:
         tables: dict[str, list[Row]] = {}
         complete: list[tuple[str, Row]] = []  # these last, in their order: they look for rows that the others insert
-        added: dict[tuple[str, Row], list[tuple[float, ...]]] = {}
+        kinds: dict[SumUp, list[WriterOperation]] = {}
         for operation in operations:
+            kinds.setdefault(operation.sum_up, []).append(operation)
             for statement, row in operation.rows:
                 rows = tables.get(statement)
                 if rows is None:
@@ -292,17 +294,15 @@ class Writer:
                         continue
                     rows = tables[statement] = []
                 rows.append(row)
-            for statement, key, amounts in operation.sums:
-                added.setdefault((statement, key), []).append(amounts)
         for statement, rows in tables.items():
             self._insert_rows(statement, rows)
         for statement, row in complete:
             self._connection.execute(statement, row)
         upserts: dict[str, list[Row]] = {}
-        for (statement, key), parts in added.items():
-            sums = tuple(map(sum, zip(*parts, strict=True)))
-            rows = upserts.setdefault(statement, [])
-            rows += ((*key, *sums), (EVER, *key[1:], *sums))
+        for sum_up, members in kinds.items():
+            for statement, key, amounts in sum_up(members):
+                rows = upserts.setdefault(statement, [])
+                rows += ((*key, *amounts), (EVER, *key[1:], *amounts))
         for statement, rows in upserts.items():
             self._connection.executemany(statement, rows)
 

@@ -174,7 +174,11 @@ INSERT_REPLACEMENT_REWARD = number_fields(_INSERT_LINKED_REWARD.format(link=_SAM
 
 
 def build_decision_row(decision: Decision, policy_id: int) -> Row:
-    """A decision as a row of ``decisions``: the fields of :class:`DecisionInsert`, without the time that names take."""
+    """A decision as a row of ``decisions``: the fields of :class:`DecisionInsert`, without the time that names take.
+
+    Flags and bytes are given as numbers and byte arrays, which ``sqlite3`` takes as they are: of a value of another
+    class it asks an adapter first.
+    """
     numbers = decision.numbers
     return (
         decision.seq,
@@ -185,18 +189,21 @@ def build_decision_row(decision: Decision, policy_id: int) -> Row:
         decision.ts,
         decision.tip_id,
         decision.pick,
-        decision.exploring,
+        int(decision.exploring),
         decision.seed,
         decision.score,
         decision.propensity,
         decision.floor,
-        pack_body(decision.body),
-        b"" if numbers is None else numbers.tobytes(),
+        bytearray(pack_body(decision.body)),
+        bytearray() if numbers is None else bytearray(numbers.tobytes()),
     )
 
 
 def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int | None = None) -> Row:
-    """A reward as a row of ``rewards``, the fields of :class:`RewardInsert`; one without a decision may have a link."""
+    """A reward as a row of ``rewards``, the fields of :class:`RewardInsert`; one without a decision may have a link.
+
+    Flags and bytes as in :func:`build_decision_row`.
+    """
     return (
         reward.seq,
         uid,
@@ -206,11 +213,11 @@ def build_reward_row(reward: Reward, uid: int, policy_id: int, linked_seq: int |
         reward.tip_id,
         reward.value,
         reward.weight,
-        int(reward.applied),  # as it is stored; of a bool the module asks first how
+        int(reward.applied),
         reward.reason,
         reward.source,
-        reward.features,
-        reward.body_hash,
+        None if reward.features is None else bytearray(reward.features),
+        bytearray(reward.body_hash),
         reward.client,
         reward.ts,
     )

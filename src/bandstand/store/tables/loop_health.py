@@ -1,19 +1,21 @@
 """Sums about the health of the learning loop, updated in the commit of their events.
 
-What a decision or a client's reward adds is worked out here, when it is submitted; the rewards of judges and persons
-are counted once their row is there (:mod:`bandstand.store.tables.reward_sums`).
+What a client's reward adds is worked out here when it is submitted, and what decisions add as they are committed, for
+all of a group; the rewards of judges and persons are counted once their row is there
+(:mod:`bandstand.store.tables.reward_sums`).
 """
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from operator import mul
 from typing import Any, NamedTuple
 
 from bandstand.store.records import Decision, Reward
+from bandstand.store.sqlite.operations import SumIncrement, add_columns
 from bandstand.store.sqlite.schema import EVER
-from bandstand.store.sqlite.statements import Row, RowType, build_columns, build_upsert
+from bandstand.store.sqlite.statements import RowType, build_columns, build_upsert
 
 BINS = 10
 NO_DECISION = -1
@@ -25,9 +27,6 @@ LAST_BUCKET = 106
 _DAY = 86_400
 _STEP = 1.1892071150027210667  # the fourth root of 2, written as the ledger's scripts write it
 _BELOW = [factor - 1.0 for factor in accumulate([_STEP] * LAST_BUCKET, mul)]  # the table `delays`, but for its last row
-
-SumIncrement = tuple[str, Row, tuple[float, ...]]
-"""A statement, its key and the amounts, as the writer takes them."""
 
 
 class Draws(NamedTuple):
@@ -78,23 +77,31 @@ def to_day(ts: float) -> int:
 def compute_draw_sums(decision: Decision) -> tuple[int, tuple[float, ...]]:
     """What a decision adds to ``draws``: its bin, and the amounts in the order of :class:`Draws`."""
     assert decision.numbers is not None  # noqa: S101 (a decision is handed over in full)
-    p = decision.numbers[3]
-    count, top, floor = len(p) - decision.excluded, int(p.argmax()), decision.floor
-    likeliest = float(p[top])
+    numbers, floor = decision.numbers, decision.floor
+    count, likeliest = numbers.shape[1] - decision.excluded, numbers.item(3, decision.likeliest)
     weight = 1.0 / (count * decision.propensity)
-    support = 1.0 if floor > 0.0 else int((p > 0.0).sum()) / count
-    return min(int(BINS * likeliest), BINS - 1), (
+    support = 1.0 if floor > 0.0 else int((numbers[3] > 0.0).sum()) / count
+    return BINS - 1 if likeliest >= 1.0 else int(BINS * likeliest), (
         1,
         int(decision.exploring),
         floor,
         floor * (1.0 - floor),
-        int(decision.pick == top),
+        int(decision.pick == decision.likeliest),
         likeliest,
         likeliest * (1.0 - likeliest),
         weight,
         weight * weight,
         support,
     )
+
+
+def sum_draws(day: int, policy_id: int, decisions: Iterable[Decision]) -> list[SumIncrement]:
+    """What decisions of one day, by one policy, add to ``draws``."""
+    bins: dict[int, list[tuple[float, ...]]] = {}
+    for decision in decisions:
+        part, amounts = compute_draw_sums(decision)
+        bins.setdefault(part, []).append(amounts)
+    return [(UPSERT_DRAWS, (day, policy_id, part), add_columns(amounts)) for part, amounts in bins.items()]
 
 
 def build_arrival(reward: Reward, policy_id: int, answered: float | None) -> SumIncrement:
