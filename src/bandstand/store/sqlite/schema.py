@@ -66,7 +66,6 @@ for _type in (NoneType, bool, bytes):
     sqlite3.register_adapter(_type, _keep)
 
 
-
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the ledger in autocommit mode, with the pragmas every connection of ours wants."""
     if not (read_only or _is_writable(path)):
