@@ -16,6 +16,7 @@ from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, RawValue, Source
 from bandstand.bandit.encoding import MAX_COLUMNS
 from bandstand.bandit.encoding_base import Encoder, encode_arrays
+from bandstand.bandit.json_object import list_values
 from bandstand.bandit.open_features import NamedPart, OpenEncoder, TokenCounts
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
@@ -239,15 +240,15 @@ class FeatureSchema:
     ) -> tuple[dict[str, list[object]], dict[str, list[object]]]:
         """Return the values of each field of contexts and of candidates, by its name."""
         return (
-            {name: _list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
-            {name: _list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
+            {name: list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
+            {name: list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
         )
 
     def _fill_candidate_cells(self, cells: list[float], candidates: Sequence[Mapping[str, object]]) -> None:
         """Fill what candidates and products say into rows that hold the context."""
         width = self.dimension
         for name, default, start, encode in self._candidate_steps:
-            for column, encoded in enumerate(encode(_list_values(candidates, name, default)), start):
+            for column, encoded in enumerate(encode(list_values(candidates, name, default)), start):
                 cells[column::width] = encoded
         for column, left, right, centre in self._products:
             pairs = zip(cells[left::width], cells[right::width], strict=True)
@@ -308,7 +309,7 @@ class FeatureSchema:
         """Return the raw values of candidates, as :meth:`encode` takes them; see :func:`read_features`."""
         if CONTENT in self.candidate_fields:
             return [read_features(candidate) for candidate in candidates]
-        return _list_values(candidates, "features", _NO_FEATURES)
+        return list_values(candidates, "features", _NO_FEATURES)
 
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else.
@@ -366,14 +367,6 @@ def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
     if CONTENT in features or CONTENT not in candidate:
         return features
     return {CONTENT: candidate[CONTENT], **features}
-
-
-def _list_values(given: Sequence[Mapping[str, Any]], name: str, default: object) -> list[Any]:
-    """Return one field's value in each; its default where it is missing."""
-    try:
-        return [each[name] for each in given]
-    except KeyError:
-        return [each.get(name, default) for each in given]
 
 
 def _build_value_encoder(encode: Encoder, field: Field) -> Callable[[Any], tuple[float, ...]]:
