@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandstand.bandit.arrays import FloatArray
+from bandstand.bandit.json_object import list_values
 from bandstand.errors import FieldError, InvalidRequestError
 
 Indices = NDArray[np.intp]
@@ -26,8 +27,7 @@ def find_eligible(request: Mapping[str, Any]) -> Indices | None:
     excluded = request.get("exclude")
     if not excluded:
         return None
-    ids = [candidate["id"] for candidate in request["candidates"]]
-    return list_eligible(ids, excluded)
+    return list_eligible(list_values(request["candidates"], "id"), excluded)
 
 
 def list_eligible(ids: Sequence[str], excluded: Collection[str]) -> Indices:

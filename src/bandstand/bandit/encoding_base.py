@@ -1,14 +1,18 @@
 """What an encoding is: one way from the raw values of a field to columns of numbers."""
 
+import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from bandstand.bandit.arrays import FloatArray
 from bandstand.definition import DefinitionTable
+
+_REMEMBERED_SIZES = 256
 
 FieldType = Literal["integer", "number", "boolean", "string", "vector"]
 
@@ -41,7 +45,7 @@ class LinearEncoder:
 
     def encode_array(self, values: list[Any]) -> FloatArray:
         """Encode many values: bit for bit the same column, shape (n,)."""
-        numbers: FloatArray = np.fromiter(values, np.float64, len(values))
+        numbers = to_array(values)
         if self.limits is not None:
             low, high = self.limits
             # No maximum and minimum, which may give a zero another sign.
@@ -56,7 +60,22 @@ def encode_arrays(encode: Encoder, values: list[Any]) -> Iterable[FloatArray]:
     """Encode many values: one array of shape (n,) for each column, bit for bit what ``encode`` makes of them."""
     if isinstance(encode, LinearEncoder):
         return (encode.encode_array(values),)
-    return [np.fromiter(column, np.float64, len(values)) for column in encode(values)]
+    return map(to_array, encode(values))
+
+
+def to_array(values: Sequence[float]) -> FloatArray:
+    """Return numbers, flags among them, as an array of shape (n,)."""
+    return np.frombuffer(pack(values)).copy()
+
+
+def pack(values: Sequence[float]) -> bytes:
+    """Return numbers as eight bytes each, which takes half the time of what numpy makes of a list."""
+    return _build_packer(len(values))(*values)
+
+
+@lru_cache(_REMEMBERED_SIZES)
+def _build_packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{count}d").pack
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ A schema is data (TOML or JSON): which fields there are, with their types, defau
 columns. Request validation, OpenAPI, the models and the ledger's re-encoding all follow from the one definition.
 """
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,7 +14,8 @@ import numpy as np
 from bandstand.bandit.arrays import FloatArray, read_only
 from bandstand.bandit.columns import BLOCK, INTERCEPT, MAX_MAGNITUDE, Feature, FeatureReader, Field, RawValue, Source
 from bandstand.bandit.encoding import MAX_COLUMNS
-from bandstand.bandit.encoding_base import Encoder, encode_arrays
+from bandstand.bandit.encoding_base import Encoder, encode_arrays, pack
+from bandstand.bandit.json_object import list_values
 from bandstand.bandit.open_features import NamedPart, OpenEncoder, TokenCounts
 from bandstand.definition import NAME_PATTERN, DefinitionTable, hash_definition, is_name, to_configuration_error
 from bandstand.errors import FieldError, InvalidRequestError
@@ -32,7 +32,6 @@ _MAX_VERSION = 1_000_000
 _NO_FEATURES: Mapping[str, object] = MappingProxyType({})
 _FEW = 128
 _REMEMBERED_VALUES = 1024
-_REMEMBERED_SIZES = 256
 
 
 class _ContextStep(NamedTuple):
@@ -178,8 +177,7 @@ class FeatureSchema:
         return self._pack(cells, count)
 
     def _pack(self, cells: list[float], count: int) -> FloatArray:
-        # Packing the list into bytes takes half the time of np.array on it.
-        x: FloatArray = np.ndarray((count, self.dimension), np.float64, _build_packer(len(cells))(*cells))
+        x: FloatArray = np.ndarray((count, self.dimension), np.float64, pack(cells))
         if self._unbounded:
             self._check_magnitude(x)
         return x
@@ -239,15 +237,15 @@ class FeatureSchema:
     ) -> tuple[dict[str, list[object]], dict[str, list[object]]]:
         """Return the values of each field of contexts and of candidates, by its name."""
         return (
-            {name: _list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
-            {name: _list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
+            {name: list_values(contexts, name, field.default) for name, field in self.context_fields.items()},
+            {name: list_values(candidates, name, field.default) for name, field in self.candidate_fields.items()},
         )
 
     def _fill_candidate_cells(self, cells: list[float], candidates: Sequence[Mapping[str, object]]) -> None:
         """Fill what candidates and products say into rows that hold the context."""
         width = self.dimension
         for name, default, start, encode in self._candidate_steps:
-            for column, encoded in enumerate(encode(_list_values(candidates, name, default)), start):
+            for column, encoded in enumerate(encode(list_values(candidates, name, default)), start):
                 cells[column::width] = encoded
         for column, left, right, centre in self._products:
             pairs = zip(cells[left::width], cells[right::width], strict=True)
@@ -308,7 +306,7 @@ class FeatureSchema:
         """Return the raw values of candidates, as :meth:`encode` takes them; see :func:`read_features`."""
         if CONTENT in self.candidate_fields:
             return [read_features(candidate) for candidate in candidates]
-        return _list_values(candidates, "features", _NO_FEATURES)
+        return list_values(candidates, "features", _NO_FEATURES)
 
     def raw_values(self, context: Mapping[str, object], features: Mapping[str, object]) -> dict[str, object]:
         """Return the raw values behind one row of x by field name, defaults filled in and nothing else.
@@ -368,14 +366,6 @@ def read_features(candidate: Mapping[str, Any]) -> Mapping[str, object]:
     return {CONTENT: candidate[CONTENT], **features}
 
 
-def _list_values(given: Sequence[Mapping[str, Any]], name: str, default: object) -> list[Any]:
-    """Return one field's value in each; its default where it is missing."""
-    try:
-        return [each[name] for each in given]
-    except KeyError:
-        return [each.get(name, default) for each in given]
-
-
 def _build_value_encoder(encode: Encoder, field: Field) -> Callable[[Any], tuple[float, ...]]:
     """Encode one value at a time, remembering: a context is an hour, a weekday, a country, over and over."""
 
@@ -389,11 +379,6 @@ def _transpose_columns(columns: Mapping[str, Sequence[object]], count: int) -> l
     if not columns:
         return [_NO_FEATURES] * count
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-@lru_cache(_REMEMBERED_SIZES)
-def _build_packer(count: int) -> Callable[..., bytes]:
-    return struct.Struct(f"{count}d").pack
 
 
 def _index_by_name(fields: Sequence[Field], source: Source) -> Mapping[str, Field]:

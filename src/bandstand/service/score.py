@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from bandstand.bandit.eligibility import Indices, find_eligible
+from bandstand.bandit.json_object import list_values
 from bandstand.errors import DecisionConflictError, OverloadedError, StorageFullError, StorageUnavailableError
 from bandstand.service.context import ServiceContext
 from bandstand.service.request_identity import is_same_score_request
@@ -49,10 +50,8 @@ class ScoreResult(Struct):
         if self.eligible is not None:
             ranked, order = order[np.isin(order, self.eligible)], np.arange(len(scores))
             order[self.eligible] = ranked
-        return [
-            {"tip_id": candidates[i]["id"], "score": float(scores[i]), "propensity": float(probabilities[i])}
-            for i in order
-        ]
+        ids = list_values(candidates, "id")
+        return [{"tip_id": ids[i], "score": float(scores[i]), "propensity": float(probabilities[i])} for i in order]
 
 
 async def score(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import to_builtins
 from pydantic_core import to_json
 
 from bandstand.bandit.policies import Policy
@@ -70,6 +71,7 @@ async def score_slots(
         DecisionConflictError: the caller's ``decision_id`` names another request.
         OverloadedError, StorageFullError, StorageUnavailableError: nothing was logged.
     """
+    request = to_builtins(request)  # slots take parts of it for requests of their own
     slots = _read_slots(request)
     own_id: str | None = request.get("decision_id")
     named = None if policy is None else deployment.choose_policy(policy, request["user_id"]).name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from bandstand.api.openapi import OTHER_BODIES
 from bandstand.api.schemas.requests import RequestBody, Wire
@@ -27,7 +28,7 @@ def read_outcome(body: RequestBody, value: object) -> object:
     """What a body is read as, a null that its schema allows left out; or which fields are at fault."""
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     try:
-        request = json.loads(json.dumps(body.parse(text), default=str))
+        request = json.loads(json.dumps(to_builtins(body.parse(text)), default=str))
     except InvalidRequestError as error:
         return error.errors
     return build_normaliser(body.adapter.json_schema())(request)

@@ -35,7 +35,7 @@ from bandstand.api.schemas.examples import (
     REWARD_EXAMPLES,
     SCORE_EXAMPLES,
 )
-from bandstand.api.schemas.quick_reader import QuickReader, build_quick_reader
+from bandstand.api.schemas.quick_reader import QuickReader, build_dict_reader, build_object_reader
 from bandstand.api.schemas.tolerance import Normaliser, build_normaliser, repair_text
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.features import Field as FeatureField
@@ -98,8 +98,9 @@ def validate_id(value: str, field: str) -> str:
 
 
 def _has_distinct_candidates(request: Mapping[str, Any]) -> bool:
+    """Whether the ids differ in a request that was read quickly, whose candidates are structures."""
     candidates = request["candidates"]
-    return len({candidate["id"] for candidate in candidates}) == len(candidates)
+    return len({candidate.field_id for candidate in candidates}) == len(candidates)
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,16 @@ class RequestBody:
         name: of its schema in OpenAPI.
         adapter: its validator.
         examples: whole requests by name, as OpenAPI has them.
-        is_sound: whether a request that fits its JSON Schema is valid; of bodies that are read all day. ``None`` if
+        build_reader: makes what reads it quickly, by its JSON Schema; of bodies that are read all day. ``None`` if
             pydantic reads every one.
+        is_sound: whether a request that fits the JSON Schema is valid.
     """
 
     name: str
     adapter: TypeAdapter[Any]
     examples: Mapping[str, Any]
-    is_sound: Callable[[Mapping[str, Any]], bool] | None = None
+    build_reader: Callable[[Mapping[str, Any]], QuickReader] | None = None
+    is_sound: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
     def parse(self, body: bytes) -> dict[str, Any]:
         """A validated request.
@@ -133,7 +136,7 @@ class RequestBody:
         Raises:
             InvalidRequestError: names the fields at fault.
         """
-        if self.is_sound is not None:
+        if self._read_quickly is not None:
             quick = self._read_quickly(body)
             if quick is not None and self.is_sound(quick):
                 return quick, body
@@ -159,8 +162,8 @@ class RequestBody:
             raise from_validation_error(error) from None
 
     @cached_property
-    def _read_quickly(self) -> QuickReader:
-        return build_quick_reader(self.adapter.json_schema())
+    def _read_quickly(self) -> QuickReader | None:
+        return None if self.build_reader is None else self.build_reader(self.adapter.json_schema())
 
     @cached_property
     def _normaliser(self) -> Normaliser:
@@ -293,8 +296,10 @@ class Wire:
         reset = _make_typed_dict("ResetRequest", {"user_id": Id})
         generate = _make_generate_request("Generate", {})
         recommend = _make_generate_request("Recommend", catalogue.context_fields, closed=strict_features)
-        self.score = RequestBody("ScoreRequest", TypeAdapter(score), SCORE_EXAMPLES, _has_distinct_candidates)
-        self.reward = RequestBody("RewardRequest", TypeAdapter(reward), REWARD_EXAMPLES, lambda _: True)
+        self.score = RequestBody(
+            "ScoreRequest", TypeAdapter(score), SCORE_EXAMPLES, build_object_reader, _has_distinct_candidates
+        )
+        self.reward = RequestBody("RewardRequest", TypeAdapter(reward), REWARD_EXAMPLES, build_dict_reader)
         self.reset = RequestBody("ResetRequest", TypeAdapter(reset), RESET_EXAMPLES)
         self.generate = RequestBody("GenerateRequest", TypeAdapter(generate), GENERATE_EXAMPLES)
         self.recommend = RequestBody("RecommendRequest", TypeAdapter(recommend), RECOMMEND_EXAMPLES)
@@ -389,7 +394,7 @@ def _build_action(table: ReactionTable) -> Any:
 
 
 def _validate_distinct(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not _has_distinct_candidates({"candidates": candidates}):
+    if len({candidate["id"] for candidate in candidates}) < len(candidates):
         kind, message = "duplicate_candidate", "candidate ids must differ from each other"
         raise PydanticCustomError(kind, message)
     return candidates

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import to_builtins
 from pydantic_core import from_json, to_json
 
 _EMPTY: Mapping[str, Any] = {}
@@ -16,7 +17,8 @@ def cut_request(body: bytes, pick: int, read: Mapping[str, Any] | None = None) -
         pick: index of the candidate.
         read: what was read of it, which may lack fields that nobody knew; if it does not, the body is not parsed again.
     """
-    request = read if read is not None and _has_all_fields(body, read) else from_json(body)
+    given = None if read is None else to_builtins(read)
+    request = given if given is not None and _has_all_fields(body, given) else from_json(body)
     return to_json({"context": request.get("context", {}), "candidates": [request["candidates"][pick]]})
 
 
