@@ -158,9 +158,7 @@ class Policy(ABC):
         Raises:
             ValueError: as :meth:`distribution`, for whichever.
         """
-        return DistributionBatch.stack(
-            [self.distribution(*each) for each in zip(posteriors, x, seeds.tolist(), strict=True)]
-        )
+        return DistributionBatch.stack(list(map(self.distribution, posteriors, x, seeds.tolist())))
 
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
