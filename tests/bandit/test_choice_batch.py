@@ -41,7 +41,7 @@ def test_a_batch_decides_as_one_by_one(name: str) -> None:
             profile.apply_reward(ts + 1, key, float(ts), x, float(rng.uniform(-1, 1)), 1.0, policy.half_life)
     profiles.append(profiles[3])  # and one comes twice
     contexts, candidates = zip(*(build_request(rng, name) for _ in profiles), strict=True)
-    seeds = rng.uniform(0, 1, len(profiles)).tolist()
+    seeds = rng.uniform(0, 1, len(profiles))
     x = policy.schema.encode_requests(contexts, list(chain.from_iterable(candidates)))
     chosen = choose_batch(policy, profiles, x, seeds, priors=[policy.prior] * len(profiles), now=50.0)
     for row, profile in enumerate(profiles):
@@ -59,4 +59,4 @@ def test_one_score_that_is_not_finite_is_refused() -> None:
     x = np.zeros((2, 3, policy.schema.dimension))
     x[1, 2] = np.inf
     with pytest.raises(ValueError, match="finite"), np.errstate(all="ignore"):
-        choose_batch(policy, [Profile("a"), Profile("b")], x, [0.5, 0.5], priors=[policy.prior] * 2, now=0.0)
+        choose_batch(policy, [Profile("a"), Profile("b")], x, np.array([0.5, 0.5]), priors=[policy.prior] * 2, now=0.0)

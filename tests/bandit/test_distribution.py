@@ -1,5 +1,6 @@
 """The draw: every u in [0, 1) stands for one candidate, each exactly as often as its probability says."""
 
+import hashlib
 import math
 from fractions import Fraction
 
@@ -14,7 +15,9 @@ from bandstand.bandit.distribution import (
     Pick,
     compute_greedy_probabilities,
     draw_picks,
+    extract_second_uniform,
     hash_to_uniform,
+    hash_to_uniforms,
 )
 from tests.bandit.given import LAW, FloatArray
 
@@ -139,6 +142,20 @@ def test_u_depends_on_secret_and_id_and_is_the_same_in_every_version() -> None:
     numbers = {hash_to_uniform(secret, name) for secret in (b"a", b"b", b"c" * 65) for name in ("x", "y", "\ud800")}
     assert len(numbers) == 9
     assert hash_to_uniform(b"secret", "decision-1") == 0.48618919820806006
+
+
+@LAW
+@given(st.binary(min_size=1, max_size=100), st.lists(st.text(max_size=40), max_size=5))
+def test_the_numbers_of_many_ids_are_the_first_53_bits_of_their_hashes(secret: bytes, decision_ids: list[str]) -> None:
+    key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
+    encoded = [each.encode("utf-8", "surrogatepass") for each in decision_ids]
+    hashes = [int.from_bytes(hashlib.blake2b(each, key=key, digest_size=8).digest()) for each in encoded]
+    assert hash_to_uniforms(secret, decision_ids).tolist() == [(each >> 11) / 2.0**53 for each in hashes]
+
+
+def test_the_second_numbers_of_many_are_those_of_each() -> None:
+    uniforms = np.array([0.0, BELOW_ONE, *np.random.default_rng(4).random(500)])
+    assert extract_second_uniform(uniforms).tolist() == [extract_second_uniform(u) for u in uniforms.tolist()]
 
 
 def test_u_is_uniform() -> None:

@@ -20,7 +20,7 @@ def test_the_eligible_are_decided_among_alone_and_the_others_keep_their_places(n
         profile.apply_reward(seq, (name, policy.schema.name), float(seq), x, rng.uniform(-1, 1), 1.0)
     x = rng.normal(size=(40, 6, policy.schema.dimension))
     eligible = [np.sort(rng.choice(6, size=4, replace=False)) for _ in x]
-    seeds = rng.random(len(x)).tolist()
+    seeds = rng.random(len(x))
     priors = [policy.prior] * len(x)
     made = choose_batch(policy, [profile] * len(x), x, seeds, priors=priors, now=9.0, eligible=eligible)
     for row, among in enumerate(eligible):

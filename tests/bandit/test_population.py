@@ -74,6 +74,13 @@ def test_among_many_all_share_one_and_so_does_a_stranger() -> None:
     assert (many.users, many.rewards) == (LEAVE_ONE_OUT_BELOW, LEAVE_ONE_OUT_BELOW * 12)
 
 
+@pytest.mark.parametrize("count", [0, 3, LEAVE_ONE_OUT_BELOW])
+def test_the_priors_of_some_users_are_those_of_each(count: int) -> None:
+    learnt, asked = PopulationPrior.fit(members(count), BASE), ["user-001", "a stranger", "user-000", "user-001"]
+    priors = learnt.get_priors(asked)
+    assert all(prior is learnt.get_prior(user_id) for prior, user_id in zip(priors, asked, strict=True))
+
+
 def test_a_warm_start_arrives_where_a_cold_one_does() -> None:
     earlier = PopulationPrior.fit(members(30), BASE)
     grown = members(40)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandstand.store.ids import DecisionIds, parse_event_id
+from bandstand.store.ids import DecisionIds, format_id, get_nonce, parse_event_id
 from bandstand.store.records import Sequence, first_seq_at
 from tests.store.given import DAY, NOON
 
@@ -19,6 +19,14 @@ def test_event_numbers_grow_whatever_the_clock_does(last: int, clock: list[float
     assert all(earlier < later for earlier, later in pairwise(seqs))
     assert sequence.last == seqs[-1]
     assert seqs[-1] < 2**63, "SQLite would not take it"
+
+
+@given(st.integers(0, 2**62), st.lists(st.tuples(times, st.integers(1, 300)), max_size=20))
+def test_numbers_taken_at_once_are_those_of_as_many_calls(last: int, groups: list[tuple[float, int]]) -> None:
+    at_once, one_by_one = Sequence(last), Sequence(last)
+    for ts, count in groups:
+        assert list(at_once.take(ts, count)) == [one_by_one.next(ts) for _ in range(count)]
+        assert at_once.last == one_by_one.last
 
 
 @given(times)
@@ -48,6 +56,14 @@ def test_an_id_of_ours_tells_its_event(seq: int) -> None:
     decision_id = DecisionIds().next(seq)
     assert len(decision_id) == 32
     assert parse_event_id(decision_id) == seq
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), max_size=40))
+def test_ids_that_are_made_at_once_tell_their_events(seqs: list[int]) -> None:
+    made = DecisionIds().make(seqs)
+    assert [parse_event_id(decision_id) for decision_id in made] == seqs
+    assert made == [format_id(seq, get_nonce(decision_id)) for seq, decision_id in zip(seqs, made, strict=True)]
+    assert len(set(made)) == len(seqs)
 
 
 def test_ids_of_one_event_number_differ() -> None:

@@ -50,7 +50,8 @@ def choose(
         prior: what was believed of the user before; the policy's own if it is not given.
         now: seconds since the epoch, for a policy that forgets.
     """
-    believed = _get_state(policy, profile).get_posterior(prior or policy.prior, now)
+    state = profile.policies.get((policy.name, policy.schema.name), _UNTAUGHT)
+    believed = state.get_posterior(prior or policy.prior, now)
     distribution = policy.distribution(believed, x, extract_second_uniform(seed))
     pick, exploring = distribution.draw(seed)
     return Choice(distribution, pick, exploring)
@@ -74,7 +75,7 @@ def choose_batch(
     policy: Policy,
     profiles: Sequence[Profile],
     x: FloatArray,
-    seeds: Sequence[float],
+    seeds: FloatArray,
     *,
     priors: Sequence[Prior],
     now: float,
@@ -86,14 +87,15 @@ def choose_batch(
         policy: who decides.
         profiles: what the user of each has taught; a user may come more than once.
         x: the candidates of each, shape (n, K, d).
-        seeds: the draw of each.
+        seeds: the draw of each, shape (n,).
         priors: what was believed of the user of each before.
         now: seconds since the epoch.
         eligible: for each, the candidates that may be picked, equally many; all of them if it is not given. The policy
             decides among these alone; the numbers of the others are what they would be if they were eligible.
     """
-    posteriors = _get_posteriors([_get_state(policy, profile) for profile in profiles], priors, now)
-    spares = [extract_second_uniform(seed) for seed in seeds]
+    key = policy.name, policy.schema.name
+    posteriors = _get_posteriors([profile.policies.get(key, _UNTAUGHT) for profile in profiles], priors, now)
+    spares = extract_second_uniform(seeds)
     distributions = policy.compute_distributions(posteriors, x, spares)
     numbers = distributions.compute_numbers()
     if eligible is None:
@@ -105,10 +107,6 @@ def choose_batch(
     drawn = distributions.draw(seeds)
     picks = drawn._replace(index=places[rows[:, 0], drawn.index])
     return BatchChoice(numbers, picks, distributions.floor)
-
-
-def _get_state(policy: Policy, profile: Profile) -> PolicyState:
-    return profile.policies.get((policy.name, policy.schema.name), _UNTAUGHT)
 
 
 def _get_posteriors(states: Sequence[PolicyState], priors: Sequence[Prior], now: float) -> list[Posterior]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ TIE_TOLERANCE = 1e-12
 _KEY_BYTES = 64
 _MANTISSA_BITS = 53
 _PICK_BITS = 33
+
+_FloatOrArray = TypeVar("_FloatOrArray", float, FloatArray)
 
 
 class Pick(NamedTuple):
@@ -110,9 +112,9 @@ class DistributionBatch:
         numbers[:, 3] = (1.0 - self.floor) * self.greedy + self.floor / count
         return numbers
 
-    def draw(self, uniforms: Sequence[float]) -> PickBatch:
-        """Draw once from each row, as :meth:`Distribution.draw` does."""
-        return draw_picks(self.greedy, self.floor, np.array(uniforms))
+    def draw(self, uniforms: FloatArray) -> PickBatch:
+        """Draw once from each row, as :meth:`Distribution.draw` does, by its own number of ``uniforms`` (n,)."""
+        return draw_picks(self.greedy, self.floor, uniforms)
 
     def get_row(self, row: int) -> Distribution:
         """The answer to one request."""
@@ -206,9 +208,22 @@ def hash_to_uniform(secret: bytes, decision_id: str) -> float:
     Raises:
         ValueError: the secret is empty.
     """
-    keyed = _begin_hash(secret).copy()
-    keyed.update(decision_id.encode("utf-8", "surrogatepass"))
-    return (int.from_bytes(keyed.digest()) >> (64 - _MANTISSA_BITS)) * 2.0**-_MANTISSA_BITS
+    return float(hash_to_uniforms(secret, (decision_id,))[0])
+
+
+def hash_to_uniforms(secret: bytes, decision_ids: Sequence[str]) -> FloatArray:
+    """Return :func:`hash_to_uniform` of each of n ids, shape (n,).
+
+    Raises:
+        ValueError: the secret is empty.
+    """
+    begun, digests = _begin_hash(secret), list[bytes]()
+    for decision_id in decision_ids:
+        keyed = begun.copy()
+        keyed.update(decision_id.encode("utf-8", "surrogatepass"))
+        digests.append(keyed.digest())
+    hashes = np.frombuffer(b"".join(digests), ">u8")
+    return np.asarray((hashes >> (64 - _MANTISSA_BITS)) * 2.0**-_MANTISSA_BITS, np.float64)
 
 
 @lru_cache(maxsize=8)
@@ -220,8 +235,8 @@ def _begin_hash(secret: bytes) -> "hashlib.blake2b":
     return hashlib.blake2b(key=key, digest_size=8)
 
 
-def extract_second_uniform(u: float) -> float:
-    """Return a second number in [0, 1) from the last 20 of the 53 bits of u: (2³³ u) mod 1.
+def extract_second_uniform(u: _FloatOrArray) -> _FloatOrArray:
+    """Return a second number in [0, 1) from the last 20 of the 53 bits of u: (2³³ u) mod 1; of an array, for each.
 
     Given the spare, u is still uniform on a grid of 2⁻³³, so a pick by u from a distribution that was made with the
     spare has the probability it states, to 2⁻³³; and the logged u is enough to make both again.

@@ -146,19 +146,19 @@ class Policy(ABC):
         )
 
     def compute_distributions(
-        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: FloatArray
     ) -> DistributionBatch:
         """Return the distributions of n requests of K candidates each, as :meth:`distribution` states each.
 
         Args:
             posteriors: what is believed of the user of each.
             x: the candidates of each, shape (n, K, d).
-            seeds: one for each.
+            seeds: one for each, shape (n,).
 
         Raises:
             ValueError: as :meth:`distribution`, for whichever.
         """
-        return DistributionBatch.stack([self.distribution(*each) for each in zip(posteriors, x, seeds, strict=True)])
+        return DistributionBatch.stack(list(map(self.distribution, posteriors, x, seeds.tolist())))
 
     @abstractmethod
     def _distribution(self, posterior: Posterior, x: FloatArray, seed: float) -> Distribution:
@@ -239,7 +239,7 @@ class LinUCB(Policy):
         return Distribution(mean, width, score, compute_greedy_probabilities(score), self.parameters["floor"])
 
     def compute_distributions(
-        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: FloatArray
     ) -> DistributionBatch:
         """Return all of them by one product each for means and widths."""
         if self.schema.block_count:
@@ -272,7 +272,7 @@ class EpsilonGreedy(Policy):
         )
 
     def compute_distributions(
-        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: Sequence[float]
+        self, posteriors: Sequence[Posterior], x: FloatArray, seeds: FloatArray
     ) -> DistributionBatch:
         """Return all of them by one product each for means and widths."""
         if self.schema.block_count:

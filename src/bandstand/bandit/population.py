@@ -79,6 +79,11 @@ class PopulationPrior:
         """Return the prior of one user."""
         return self.leave_one_out.get(user_id, self.shared)
 
+    def get_priors(self, user_ids: Sequence[str]) -> list[Prior]:
+        """Return the prior of each of some users."""
+        own, shared = self.leave_one_out, self.shared
+        return [own.get(user_id, shared) for user_id in user_ids] if own else [shared] * len(user_ids)
+
     @classmethod
     def from_base(cls, base: Prior) -> Self:
         """Return the prior of a population that nobody has met."""

@@ -9,7 +9,7 @@ posterior notices at its next use that it is out of date. What users have taught
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -113,8 +113,12 @@ class PopulationPriorRefresher:
 
     def get_prior(self, policy: Policy, user_id: str) -> Prior:
         """What is believed of a user before their first reward."""
+        return self.get_priors(policy, (user_id,))[0]
+
+    def get_priors(self, policy: Policy, user_ids: Sequence[str]) -> list[Prior]:
+        """The same of each of some users."""
         pool = self._pools.get(policy.name)
-        return policy.prior if pool is None else pool.prior.get_prior(user_id)
+        return [policy.prior] * len(user_ids) if pool is None else pool.prior.get_priors(user_ids)
 
     def get_shared_prior(self, policy: Policy) -> Prior:
         """What is believed of a model that nobody has met: of blocks, of one that nothing is known of."""

@@ -354,6 +354,10 @@ class ServiceContext:
         """What a policy believes of a user before their first reward."""
         return self.population.get_prior(policy, user_id)
 
+    def get_priors(self, policy: Policy, user_ids: Sequence[str]) -> list[Prior]:
+        """The same of each of some users."""
+        return self.population.get_priors(policy, user_ids)
+
 
 @overload
 def format_time(ts: float) -> str: ...

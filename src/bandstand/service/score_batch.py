@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from bandstand.bandit.choice import choose_batch
-from bandstand.bandit.distribution import hash_to_uniform
+from bandstand.bandit.distribution import hash_to_uniforms
 from bandstand.bandit.eligibility import Indices, find_eligible
 from bandstand.bandit.loop_definition import LearningMode
 from bandstand.bandit.policies import Policy
@@ -53,8 +53,8 @@ class ScoringContext(Protocol):
     def mode(self) -> LearningMode:
         """How the loop learns."""
 
-    def get_prior(self, policy: Policy, user_id: str) -> Prior:
-        """What a policy believes of a user before their first reward."""
+    def get_priors(self, policy: Policy, user_ids: Sequence[str]) -> Sequence[Prior]:
+        """What a policy believes of each of some users before their first reward."""
 
 
 class ScoreRequest(Struct, eq=False):
@@ -219,49 +219,49 @@ def _make_decisions(
     x = policy.schema.encode_requests([request.get("context", _EMPTY) for request in requests], features)
     ts, store = deployment.clock(), deployment.store
     # What is not logged needs no number, and after half a minute this process has none left.
-    seqs = [store.next_seq(ts) for _ in group] if is_logged else [0] * len(group)
-    make_id = deployment.decision_ids.next
-    ids = [request.get("decision_id") or make_id(seq) for request, seq in zip(requests, seqs, strict=True)]
-    seeds = [hash_to_uniform(store.secret, decision_id) for decision_id in ids]
-    priors = [deployment.get_prior(policy, profile.user_id) for profile in profiles]
+    seqs = store.next_seqs(ts, len(group)) if is_logged else [0] * len(group)
+    made = zip(requests, deployment.decision_ids.make(seqs), strict=True)
+    ids = [request.get("decision_id") or decision_id for request, decision_id in made]
+    seeds = hash_to_uniforms(store.secret, ids)
+    priors = deployment.get_priors(policy, [each.owner for each in asked])
     eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     places = np.arange(len(group)), picks.index
     drawn = numbers[places[0], :, places[1]].tolist()  # mean, width, score and probability of each pick
-    picked = x[places]
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     settings, teaches = deployment.reward_settings, deployment.mode != "logging"
     drawn_picks = picks.index.tolist(), picks.exploring.tolist(), numbers[:, 3].argmax(axis=1).tolist()
-    columns = zip(asked, requests, ids, seqs, seeds, *drawn_picks, drawn, numbers, picked, strict=True)
+    # Rows of x are views of a small array: decisions go first in, first out, so its rows leave memory together.
+    columns = zip(asked, requests, ids, seqs, seeds.tolist(), *drawn_picks, drawn, numbers, x[places], strict=True)
     return [
-        Decision(
-            decision_id=decision_id,
-            own_id="decision_id" in request,
-            seq=seq,
-            user_id=each.owner,
-            subject=None if request["user_id"] == each.owner else request["user_id"],
-            policy=ref,
-            client=each.client,
-            ts=ts,
-            tip_id=request["candidates"][pick]["id"],
-            pick=pick,
-            exploring=explores,
-            seed=seed,
-            score=score,
-            propensity=propensity,
-            floor=floor,
-            body=each.body,
-            numbers=of_all,
-            x=row.copy(),  # a view would keep its neighbours in memory for as long
-            tries=each.tries,
-            known=each.known,
-            request=request,
-            excluded=excluded,
-            likeliest=top,
-            window=_build_window(settings, request, ts, teaches=teaches),
+        Decision(  # by place: more than fifteen names in a call would be put into a dictionary
+            decision_id,
+            "decision_id" in request,
+            seq,
+            each.owner,
+            ref,
+            each.client,
+            ts,
+            request["candidates"][pick]["id"],
+            pick,
+            exploring,
+            seed,
+            score,
+            propensity,
+            floor,
+            each.body,
+            of_all,
+            row,
+            request,
+            None if request["user_id"] == each.owner else request["user_id"],
+            excluded,
+            likeliest,
+            _build_window(settings, request, ts, teaches=teaches),
+            each.tries,
+            each.known,
         )
-        for each, request, decision_id, seq, seed, pick, explores, top, (
+        for each, request, decision_id, seq, seed, pick, exploring, likeliest, (
             _,
             _,
             score,

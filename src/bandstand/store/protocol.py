@@ -53,6 +53,10 @@ class DecisionLog(Protocol):
     def next_seq(self, ts: float) -> int:
         """The number of an event about to be submitted."""
 
+    def next_seqs(self, ts: float, count: int) -> Sequence[int]:
+        """The numbers of as many events, at least one, as :meth:`next_seq` would give them one after the other."""
+        return [self.next_seq(ts) for _ in range(count)]
+
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         """Log a decision and count it: submitted by the call, and committed once what it returns has been awaited.
 

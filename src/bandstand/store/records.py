@@ -37,6 +37,12 @@ class Sequence:
         self.last = seq if seq > follows else follows  # noqa: FURB136 (a call of max() takes as long as all the rest)
         return self.last
 
+    def take(self, ts: float, count: int) -> range:
+        """The numbers of ``count`` events, at least one, that happen at ``ts``: what as many calls of ``next`` give."""
+        first = self.next(ts)
+        self.last = first + count - 1
+        return range(first, first + count)
+
 
 def first_seq_at(ts: float) -> int:
     """The lowest event number that the clock could have given at ``ts``, or the nearest there is to it."""
@@ -174,20 +180,20 @@ class Decision(Struct, eq=False, gc=False):
         request: the same as it was read, as long as it is not logged; ``None`` if nobody holds it.
         numbers: mean, width, score and probability of every candidate: shape (4, K).
         x: features of the picked candidate, shape (d,).
-        shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
-        experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
-        reward: the one that stands, pending or committed; where only parts were kept and nothing was taught, the first.
         subject: whom it was made for, where all users of a loop have one model, which is ``user_id``'s.
-        uid: the store's key of the user.
-        pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
         excluded: how many of its candidates could not be picked; known only when it is made.
         likeliest: index of the candidate with the highest probability, the first of equals; known only when it is made.
         window: until when its rewards count; ``None`` for ever, or for the first of them.
-        parts: sums over the parts that count, or will once it is activated.
-        part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
         tries: how often it was made before from a state that had moved meanwhile.
         known: number of its user's newest event at some moment after it was asked for; ``None`` if nobody looked. Made
             from a state that holds that event, it counts all that it has to.
+        shadow_updates: policies in the shadow, and their features of it; ``None`` until a reward asks.
+        experiment: event number of the beginning of the experiment that chose the policy; 0 for none.
+        reward: the one that stands, pending or committed; where only parts were kept and nothing was taught, the first.
+        uid: the store's key of the user.
+        pending_turn_seq: event number of the turn that waits to reward it, 0 for none.
+        parts: sums over the parts that count, or will once it is activated.
+        part_seq: event number of the newest change of its parts or its window that was submitted; 0 for none.
     """
 
     decision_id: str
@@ -207,20 +213,20 @@ class Decision(Struct, eq=False, gc=False):
     body: bytes
     numbers: Array | None
     x: Array | None
-    shadow_updates: Updates | None = None
-    experiment: int = 0
-    reward: Reward | None = None
+    request: Mapping[str, Any] | None = None
     subject: str | None = None
-    uid: int = 0
-    pending_turn_seq: int = 0
     excluded: int = 0
     likeliest: int = 0
     window: RewardWindow | None = None
-    parts: PartSums = NO_PARTS
-    part_seq: int = 0
     tries: int = 0
     known: int | None = None
-    request: Mapping[str, Any] | None = None
+    shadow_updates: Updates | None = None
+    experiment: int = 0
+    reward: Reward | None = None
+    uid: int = 0
+    pending_turn_seq: int = 0
+    parts: PartSums = NO_PARTS
+    part_seq: int = 0
 
     @property
     def person(self) -> str:

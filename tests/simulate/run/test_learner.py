@@ -46,7 +46,7 @@ async def test_every_policy_decides_and_learns_as_it_does_when_served(
     # Serving learns the prior in a thread, when it comes to it; here it is learned when the simulation does.
     population = SimulatedPopulation(policy)
     if policy.learns_prior:
-        monkeypatch.setattr(ServiceContext, "get_prior", lambda *asked: population.get_prior(asked[-1]))
+        monkeypatch.setattr(ServiceContext, "get_priors", lambda *asked: list(map(population.get_prior, asked[-1])))
     for step, (decided, (_, judged, _)) in enumerate(zip(into.decisions, into.steps, strict=True)):
         request = {
             "user_id": "ada",

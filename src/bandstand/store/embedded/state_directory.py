@@ -255,6 +255,10 @@ class StateDirectory:
         """The number of an event about to be submitted."""
         return self._sequence.next(ts)
 
+    def next_seqs(self, ts: float, count: int) -> range:
+        """The numbers of as many events about to be submitted."""
+        return self._sequence.take(ts, count)
+
     def ensure_uid(self, user: CachedUser) -> int:
         """The user's key in the ledger; a new one for a user without."""
         if not user.uid:

@@ -171,6 +171,9 @@ class EmbeddedStore(ComposedTurns, ComposedLogs, Store):
     def next_seq(self, ts: float) -> int:
         return self._directory.next_seq(ts)
 
+    def next_seqs(self, ts: float, count: int) -> Sequence[int]:
+        return self._directory.next_seqs(ts, count)
+
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
 
