@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from pydantic_core import from_json, to_json
 
 from bandstand.api.asgi.hot_call import HotCall
@@ -31,6 +32,18 @@ Answer = tuple[int, bytes]
 AnswerCallback = OutcomeCallback[Answer]
 Handler = Callable[[HotCall, AnswerCallback], None]
 """Begins a call that has arrived whole, and tells of its answer."""
+
+
+class _ScoreAnswer(Struct):
+    """The answer to a score request, in the order of its fields."""
+
+    tip_id: str
+    score: float
+    policy: str
+    decision_id: str | None
+    propensity: float
+    exploring: bool
+    ranking: list[dict[str, Any]] | UnsetType = UNSET
 
 
 class HotPath:
@@ -70,16 +83,16 @@ class HotPath:
                 health = self._deployment.feature_health
                 if health.takes_next():
                     health.look_at(self._deployment.catalogue.policies[scored.policy], from_json(body))
-            answer: dict[str, Any] = {
-                "tip_id": scored.tip_id,
-                "score": scored.score,
-                "policy": scored.policy,
-                "decision_id": scored.decision_id,
-                "propensity": scored.propensity,
-                "exploring": scored.exploring,
-            }
+            answer = _ScoreAnswer(
+                scored.tip_id,
+                scored.score,
+                scored.policy,
+                scored.decision_id,
+                scored.propensity,
+                scored.exploring,
+            )
             if request.get("ranking"):
-                answer["ranking"] = scored.build_ranking(request["candidates"])
+                answer.ranking = scored.build_ranking(request["candidates"])
             encoded = _encode(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
