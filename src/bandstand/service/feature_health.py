@@ -159,11 +159,22 @@ class FeatureHealth:
             policy: who decided.
             read_request: the request as it was sent, which takes some microseconds.
         """
+        if self.takes_next():
+            self.look_at(policy, read_request())
+
+    def takes_next(self) -> bool:
+        """Count a request to score; returns whether it is one of those that are looked at."""
         self.requests += 1
-        if self.requests <= _ALL_UNTIL:
-            self._count(policy, read_request(), 1)
-        elif not self.requests % _STEP:
-            self._count(policy, read_request(), _STEP)
+        return self.requests <= _ALL_UNTIL or not self.requests % _STEP
+
+    def look_at(self, policy: Policy, request: Mapping[str, Any]) -> None:
+        """Count what is in the request that was counted last.
+
+        Args:
+            policy: who decided.
+            request: as it was sent.
+        """
+        self._count(policy, request, 1 if self.requests <= _ALL_UNTIL else _STEP)
 
     def observe_reward(self, read_request: Callable[[], Mapping[str, Any]]) -> None:
         """Count the features of a reward in the legacy form, if it is one of those that are looked at."""

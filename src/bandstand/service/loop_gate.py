@@ -13,18 +13,18 @@ _inside: ContextVar[frozenset[int]] = ContextVar("inside", default=frozenset())
 
 
 class LoopGate:
-    """Counts who is inside, and closes."""
+    """Counts who is inside, and closes.
+
+    Attributes:
+        is_open: whether nobody has to wait.
+    """
 
     def __init__(self) -> None:
+        self.is_open = True
         self._count = 0
         self._opened = asyncio.Event()
         self._opened.set()
         self._left = asyncio.Event()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody has to wait."""
-        return self._opened.is_set()
 
     @property
     def is_passed(self) -> bool:
@@ -35,14 +35,15 @@ class LoopGate:
         """Wait until nobody has to."""
         await self._opened.wait()
 
-    def count_entry(self) -> None:
-        """Be inside, without being known there; the gate must be open, and no await between the two."""
-        self._count += 1
+    def count_entry(self, count: int = 1) -> None:
+        """Be inside, so many, without being known there; the gate must be open, and no await between the two."""
+        self._count += count
 
     def count_exit(self) -> None:
         """Be outside again."""
         self._count -= 1
-        self._left.set()
+        if not self.is_open:
+            self._left.set()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -70,6 +71,7 @@ class LoopGate:
     async def close(self) -> AsyncIterator[None]:
         """Let nobody in, and wait for a while for those inside; who asks may be one of them."""
         own = int(self.is_passed)
+        self.is_open = False
         self._opened.clear()
         try:
             with suppress(TimeoutError):
@@ -79,6 +81,7 @@ class LoopGate:
                         await self._left.wait()
             yield
         finally:
+            self.is_open = True
             self._opened.set()
 
 

@@ -68,8 +68,7 @@ async def test_the_loop_goes_round_between_two_turns(monkeypatch: pytest.MonkeyP
 async def test_nobody_begins_while_a_light_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bandstand.api.asgi.admission._MAX_WAIT_S", 3600)
     door = AdmissionQueue()
-    door.start_light_request()
-    door.start_light_request()
+    door.start_light_request(2)
     tasks = start_waiting(door, 2)
     await pass_turn(50)
     door.end_light_request()

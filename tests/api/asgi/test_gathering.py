@@ -1,6 +1,7 @@
 """Requests of neighbouring turns begin together, in the order in which they came, and none waits for long."""
 
 import asyncio
+from collections.abc import Sequence
 
 from bandstand.api.asgi.gathering import Gathering
 
@@ -11,20 +12,13 @@ class Arrivals:
     def __init__(self, *, is_busy: bool = False) -> None:
         self.groups: list[list[int]] = []
         self._gathering = Gathering(self._begin, lambda: is_busy)
-        self._group: list[int] = []
 
     def arrive(self, *numbers: int) -> None:
         for number in numbers:
             self._gathering.submit(number)
 
-    def _begin(self, number: int) -> None:
-        if not self._group:
-            asyncio.get_running_loop().call_soon(self._end_group)
-        self._group.append(number)
-
-    def _end_group(self) -> None:
-        self.groups.append(self._group)
-        self._group = []
+    def _begin(self, numbers: Sequence[int]) -> None:
+        self.groups.append(list(numbers))
 
 
 async def pass_turns(count: int) -> None:

@@ -32,3 +32,14 @@ def test_quantiles_lie_where_the_counts_do() -> None:
     assert ours.compute_quantiles(("POST", "/score"), (0.25, 0.5, 0.75, 1.0)) == (4, [0.0005, 0.001, 0.5, 1.0])
     assert ours.compute_quantiles(("GET", "/score"), (0.5,)) == (1, [None]), "beyond the largest bound"
     assert ours.compute_quantiles(("POST", "/reward"), (0.5,)) == (0, [None])
+
+
+def test_a_series_is_shown_once_something_is_counted_in_it() -> None:
+    registry = CollectorRegistry()
+    ours = LatencyHistogram("seconds_taken", "Time.", ("route",), BOUNDS)
+    registry.register(ours)
+    series = ours.get(("/score",))
+    assert b"/score" not in generate_latest(registry)
+    series.observe(0.75)
+    ours.observe(("/score",), 0.25)
+    assert b'seconds_taken_count{route="/score"} 2.0\n' in generate_latest(registry)

@@ -27,12 +27,12 @@ class AdmissionQueue:
         self._yielding = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def start_light_request(self) -> None:
-        """Note that a light request is being answered."""
-        self._light_requests += 1
+    def start_light_request(self, count: int = 1) -> None:
+        """Note that a light request is being answered, or so many."""
+        self._light_requests += count
 
     def end_light_request(self) -> None:
-        """Note that it has been."""
+        """Note that one has been."""
         self._light_requests -= 1
         if self._waiting:
             self._release_if_idle()

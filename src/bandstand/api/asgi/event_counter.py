@@ -27,9 +27,9 @@ class EventCounter(Collector):
 
     def count(self, labels: Labels) -> None:
         """Count one."""
-        if labels in self._counts:
+        try:
             self._counts[labels] += 1
-        else:
+        except KeyError:
             self._counts[labels], self._created[labels] = 1, time.time()
 
     def describe(self) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from pydantic_core import from_json, to_json
 
 from bandstand.api.asgi.hot_call import HotCall
@@ -33,6 +34,18 @@ Handler = Callable[[HotCall, AnswerCallback], None]
 """Begins a call that has arrived whole, and tells of its answer."""
 
 
+class _ScoreAnswer(Struct):
+    """The answer to a score request, in the order of its fields."""
+
+    tip_id: str
+    score: float
+    policy: str
+    decision_id: str | None
+    propensity: float
+    exploring: bool
+    ranking: list[dict[str, Any]] | UnsetType = UNSET
+
+
 class HotPath:
     """The two calls that a product makes all day.
 
@@ -51,7 +64,7 @@ class HotPath:
             watch(self._fill_slots(call, request, body), done)
             return
         answer = partial(self._answer_score, request, body, done)
-        begin_score(self._deployment, request, answer, body=body, client=call.client, policy=call.policy)
+        begin_score(self._deployment, request, answer, body=body, client=call.permit.client, policy=call.permit.policy)
 
     def _answer_score(
         self,
@@ -67,19 +80,19 @@ class HotPath:
         try:
             if not scored.repeated:
                 self._metrics.record_decision(scored.policy, exploring=scored.exploring)
-                deployment = self._deployment
-                decided_by = deployment.catalogue.policies[scored.policy]
-                deployment.feature_health.observe(decided_by, partial(from_json, body))
-            answer: dict[str, Any] = {
-                "tip_id": scored.tip_id,
-                "score": scored.score,
-                "policy": scored.policy,
-                "decision_id": scored.decision_id,
-                "propensity": scored.propensity,
-                "exploring": scored.exploring,
-            }
+                health = self._deployment.feature_health
+                if health.takes_next():
+                    health.look_at(self._deployment.catalogue.policies[scored.policy], from_json(body))
+            answer = _ScoreAnswer(
+                scored.tip_id,
+                scored.score,
+                scored.policy,
+                scored.decision_id,
+                scored.propensity,
+                scored.exploring,
+            )
             if request.get("ranking"):
-                answer["ranking"] = scored.build_ranking(request["candidates"])
+                answer.ranking = scored.build_ranking(request["candidates"])
             encoded = _encode(answer)
         except Exception as failure:  # noqa: BLE001 (whoever asked has it)
             done(None, failure)
@@ -89,7 +102,7 @@ class HotPath:
     async def _fill_slots(self, call: HotCall, request: dict[str, Any], body: bytes) -> Answer:
         """Answer a score request with slots: the first one's pick, and all of them."""
         deployment = self._deployment
-        filled = await score_slots(deployment, request, client=call.client, policy=call.policy)
+        filled = await score_slots(deployment, request, client=call.permit.client, policy=call.permit.policy)
         if not filled.repeated:
             for slot in filled.slots:
                 self._metrics.record_decision(filled.policy, exploring=slot.exploring)
@@ -102,11 +115,11 @@ class HotPath:
     def begin_reward(self, call: HotCall, done: AnswerCallback) -> None:
         """Answer ``POST /reward`` and ``POST /reward/{policy}``."""
         request, body = self._wire.reward.read(call.body)
-        client, policy = call.client, call.policy
+        client, policy = call.permit.client, call.permit.policy
         if "features" in request and "decision_id" not in request:
             self._deployment.feature_health.observe_reward(partial(from_json, body))
         idempotency = None
-        if (key := call.headers.get(b"idempotency-key")) is not None:
+        if (key := call.head.headers.get(b"idempotency-key")) is not None:
             scope = f"{client} /reward/{policy}" if policy else f"{client} /reward"
             idempotency = (scope, validate_id(key.decode("latin-1"), "Idempotency-Key"))
         if "turn" in request:
@@ -144,10 +157,15 @@ class HotPath:
         if judging is None:
             raise JudgeOffError("This deployment judges nothing.")
         accepted = await turns.accept(
-            self._deployment, judging, request, client=call.client, policy=call.policy, idempotency=idempotency
+            self._deployment,
+            judging,
+            request,
+            client=call.permit.client,
+            policy=call.permit.policy,
+            idempotency=idempotency,
         )
         judgement = accepted.judgement
-        if request.get("wait") or b"wait=true" in call.query.split(b"&"):
+        if request.get("wait") or b"wait=true" in call.permit.query.split(b"&"):
             judgement = await judging.wait_for_verdict(judgement)
             if judgement.state != "waiting":
                 detail = await judgements.load_detail(judging, judgement)

@@ -4,12 +4,10 @@ A request id, admission, metrics, problems, the log of failures. ``POST /score``
 right here by :class:`bandstand.api.asgi.fast_path.HotPath`, without the framework's routing, dependency and response
 machinery (more than half of a request's time); everything else goes on to the framework. Routes are matched on the raw
 path (:mod:`bandstand.api.asgi.raw_path`). A server that has parsed such a request itself asks for the answer without
-ASGI (:meth:`FrontController.begin`).
+ASGI (:meth:`FrontController.begin_group`).
 """
 
-import itertools
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import lru_cache, partial
 from time import perf_counter
@@ -29,14 +27,15 @@ from bandstand.api.asgi.headers import trim_values
 from bandstand.api.asgi.hot_call import JSON_HEADERS, AwaitedCall, HotCall, Response
 from bandstand.api.asgi.metrics import Metrics
 from bandstand.api.asgi.path_prefix import PathPrefix
-from bandstand.api.asgi.raw_path import decode_segment, validate_query
+from bandstand.api.asgi.raw_path import validate_query
+from bandstand.api.asgi.request_heads import KnownHeads, Permit, RequestHead, parse_hot_path
+from bandstand.api.asgi.request_ids import find_given_id, generate_ids
 from bandstand.api.problems import InternalError, RequestTimeoutError, render_problem, status_of
 from bandstand.errors import BandstandError
 from bandstand.service.loop_gate import LoopGate
 from bandstand.store.outcomes import run
 
-_MAX_REQUEST_ID = 128
-_SERVER_ERROR = 500
+_OK, _SERVER_ERROR = 200, 500
 _HEAVY = frozenset({"/generate", "/recommend"})
 _MAX_TARGETS = 256
 _SEGMENTS_OF_NAMED = 3  # "", "score", policy
@@ -80,6 +79,7 @@ class FrontController:
         foreign: another wire under a path of its own.
         find_hot_target: finds the hot route that a request target names, if any; frequent targets are remembered.
         gathering: where a server that parses hot requests itself has them begin.
+        heads: with which such requests began.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class FrontController:
             {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
         self.admission = admission or AdmissionQueue()
-        self.gathering = Gathering(self.begin, self.admission.is_busy)
+        self.gathering = Gathering(self.begin_group, self.admission.is_busy)
+        self.heads = KnownHeads()
         self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
-        self._id_prefix = secrets.token_hex(4)
-        self._id_counter = itertools.count(1)
+        self._request_ids = generate_ids()
 
     def take_over(self, other: "FrontController") -> None:
         """Answer what another would from here on; nobody may be inside.
@@ -157,7 +157,7 @@ class FrontController:
             await self._forward(scope, path, receive, send)
 
     def is_hot(self, path: str) -> bool:
-        """Whether a POST to a raw path is answered by :meth:`begin`."""
+        """Whether a POST to a raw path is answered by :meth:`begin_group`."""
         if path.startswith(LOOPS):
             path = path[path.find("/", len(LOOPS)) :] if self.mounts is not None else ""
         segments = path.split("/")
@@ -170,7 +170,7 @@ class FrontController:
         return (path, query) if self.is_hot(path) and b"#" not in target else None
 
     async def answer(self, path: str, headers: Headers, query_string: bytes, read_body: BodyReader) -> Response:
-        """Answer a POST of this loop that :meth:`is_hot`: as :meth:`begin` does, to be awaited.
+        """Answer a POST of this loop that :meth:`is_hot`: as :meth:`begin_group` does, to be awaited.
 
         Args:
             path: the raw path.
@@ -178,51 +178,62 @@ class FrontController:
             query_string: as it came.
             read_body: reads the body within its limits, once everything else is known to be right.
         """
-        call = AwaitedCall(path, query_string, headers)
-        if (begin := self._admit(call)) is not None:
+        call = AwaitedCall(RequestHead(path, query_string, headers), started=perf_counter())
+        if self._admit(call):
             try:
                 call.body = await read_body()
             except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
                 self._refuse_call(call, error)
             else:
-                self._begin(call, begin)
+                self._begin([call])
         return await call.answered
 
-    def begin(self, call: HotCall) -> None:
-        """Answer a POST that :meth:`is_hot` and has arrived whole, through a call."""
-        if self.mounts is not None and self.mounts.may_concern(call.path):
-            run(self._answer_elsewhere(self.mounts, call))
-        elif (begin := self._admit(call)) is not None:
-            try:
-                validate_body_headers(call.headers)
-            except BandstandError as error:
-                self._refuse_call(call, error)
-            else:
-                self._begin(call, begin)
+    def begin_group(self, calls: Sequence[HotCall]) -> None:
+        """Answer POSTs that are :meth:`is_hot` and have arrived whole, through calls."""
+        started = perf_counter()
+        is_open = self.gate is None or self.gate.is_open
+        admitted = []
+        for call in calls:
+            call.started = started
+            permit = call.head.permit
+            if permit is not None and is_open:
+                call.permit = permit
+                call.request_id = permit.given_id or next(self._request_ids)
+                admitted.append(call)
+            elif self.mounts is not None and self.mounts.may_concern(call.head.path):
+                run(self._answer_elsewhere(self.mounts, call))
+            elif self._admit(call):
+                call.head.permit = call.permit
+                admitted.append(call)
+        self._begin(admitted)
 
-    def _admit(self, call: HotCall) -> Handler | None:
-        """What begins a call of this loop; ``None`` if it was refused, and answered."""
-        call.started = perf_counter()
-        call.request_id = self._resolve_request_id(call.headers)
-        name, policy, route = _parse_hot_path(call.path)
+    def _admit(self, call: HotCall) -> bool:
+        """Let a call of this loop in, or answer it with a refusal."""
+        head = call.head
+        given_id = find_given_id(head.headers)
+        call.request_id = given_id or next(self._request_ids)
         try:
-            call.client = self._access.authorize(call.headers, "serve")
-            call.query = validate_query(call.query) if call.query else b""
+            client = self._access.authorize(head.headers, "serve")
+            call.permit = Permit(client)
+            name, policy, route = parse_hot_path(head.path)
+            query, latencies = validate_query(head.query), self._metrics.get_latencies("POST", route, _OK)
+            call.permit = Permit(client, name, policy, route, query, given_id, latencies)
+            validate_body_headers(head.headers)
         except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
             self._refuse_call(call, error)
-            return None
-        call.policy, call.route = policy, route
-        return self._handlers[name]
+            return False
+        return True
 
-    def _begin(self, call: HotCall, begin: Handler) -> None:
-        self.admission.start_light_request()
+    def _begin(self, calls: Sequence[HotCall]) -> None:
+        self.admission.start_light_request(len(calls))
         if self.gate is not None:
-            self.gate.count_entry()
-        done = partial(self._end, call)
-        try:
-            begin(call, done)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
-            done(None, error)
+            self.gate.count_entry(len(calls))
+        for call in calls:
+            done = partial(self._end, call)
+            try:
+                self._handlers[call.permit.name](call, done)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the caller has an answer)
+                done(None, error)
 
     def _end(self, call: HotCall, answer: Answer | None, error: BaseException | None) -> None:
         self.admission.end_light_request()
@@ -232,12 +243,15 @@ class FrontController:
             self._refuse_call(call, error)
             return
         status, body = answer
-        self._record("POST", call.route, status, call.started, call.request_id, call.client)
+        if status == _OK and not self._log_requests:
+            call.permit.latencies.observe(perf_counter() - call.started)
+        else:
+            self._record("POST", call.permit.route, status, call.started, call.request_id, call.permit.client)
         call.respond(status, JSON_HEADERS, body)
 
     def _refuse_call(self, call: HotCall, error: BaseException | None) -> None:
-        status, headers, body = render_problem(_to_problem(error, call.request_id, call.client), call.request_id)
-        self._record("POST", call.route, status, call.started, call.request_id, call.client)
+        status, headers, body = render_problem(_to_problem(error, call.request_id, call.permit.client), call.request_id)
+        self._record("POST", call.permit.route, status, call.started, call.request_id, call.permit.client)
         call.respond(status, headers, body)
 
     async def _answer_foreign(self, foreign: ForeignWire, scope: Scope, path: str, receive: Receive) -> Response:
@@ -262,15 +276,15 @@ class FrontController:
 
     async def _answer_elsewhere(self, mounts: Mounts, call: HotCall) -> None:
         """Let the loop that a call is for answer it."""
-        started = perf_counter()
+        started, head = perf_counter(), call.head
         async with AsyncExitStack() as stack:
             try:
-                front, inner = await stack.enter_async_context(mounts.enter(call.path, call.headers, "POST", self))
+                front, inner = await stack.enter_async_context(mounts.enter(head.path, head.headers, "POST", self))
             except BandstandError as error:
-                response = self._refuse(error, "POST", started, call.headers)
+                response = self._refuse(error, "POST", started, head.headers)
             else:
-                read_body = partial(give_json_body, call.body, call.headers)
-                response = await front.answer(inner, call.headers, call.query, read_body)
+                read_body = partial(give_json_body, call.body, head.headers)
+                response = await front.answer(inner, head.headers, head.query, read_body)
         call.request_id = response.request_id
         call.respond(response.status, response.headers, response.body)
 
@@ -367,19 +381,7 @@ class FrontController:
             )
 
     def _resolve_request_id(self, headers: Headers) -> str:
-        given = headers.get(b"x-request-id")
-        if given is not None and len(given) <= _MAX_REQUEST_ID:
-            text = given.decode("latin-1")
-            if text.isascii() and text.isprintable() and text:
-                return text
-        return f"{self._id_prefix}{next(self._id_counter):08x}"
-
-
-@lru_cache(_MAX_TARGETS)
-def _parse_hot_path(path: str) -> tuple[str, str | None, str]:
-    """Name of the call, its policy if the raw path names one, and its template."""
-    _, name, *rest = path.split("/")
-    return (name, decode_segment(rest[0]), f"/{name}/{{policy}}") if rest else (name, None, f"/{name}")
+        return find_given_id(headers) or next(self._request_ids)
 
 
 def _to_problem(error: BaseException | None, request_id: str, client: str) -> BandstandError:

@@ -7,7 +7,7 @@ of its own, but while others are being answered: these are about to send their n
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 _MAX_GATHERED = 64
@@ -20,11 +20,11 @@ class Gathering(Generic[T]):
     """The requests of one service that are about to begin.
 
     Args:
-        begin: begins one.
+        begin: begins a group of them.
         is_busy: returns whether others are being answered.
     """
 
-    def __init__(self, begin: Callable[[T], None], is_busy: Callable[[], bool]) -> None:
+    def __init__(self, begin: Callable[[Sequence[T]], None], is_busy: Callable[[], bool]) -> None:
         self._begin = begin
         self._is_busy = is_busy
         self._waiting: list[T] = []
@@ -45,5 +45,4 @@ class Gathering(Generic[T]):
             asyncio.get_running_loop().call_soon(self._end_turn)
             return
         waiting, self._waiting = self._waiting, []
-        for request in waiting:
-            self._begin(request)
+        self._begin(waiting)

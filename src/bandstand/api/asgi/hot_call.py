@@ -1,17 +1,19 @@
 """A call of /score or /reward on its way through the gate."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from bandstand.api.asgi.access import ANONYMOUS
+from bandstand.api.asgi.request_heads import Permit, RequestHead
 
 ResponseHeaders = Sequence[tuple[bytes, bytes]]
 
 JSON_HEADERS: ResponseHeaders = ((b"content-type", b"application/json"),)
 """Of every answer that is no problem."""
+
+_NO_PERMIT = Permit()
 
 
 class Response(NamedTuple):
@@ -32,24 +34,16 @@ class HotCall(Struct, eq=False):
     """What came, and what the gate notes of it until it is answered.
 
     Attributes:
-        path: the raw path.
-        query: as it came.
-        headers: their names in lower case, their values trimmed.
+        head: with what it began.
         body: what has come of it.
+        permit: with which it goes; of a call that is refused, what was known by then.
         request_id: under which it is logged.
-        client: name of the API key.
-        policy: the policy that the path names, if it names one.
-        route: the path's template.
         started: when, by the clock of performance counters.
     """
 
-    path: str
-    query: bytes
-    headers: Mapping[bytes, bytes]
+    head: RequestHead
     body: bytes = b""
-    client: str = ANONYMOUS
-    policy: str | None = None
-    route: str = "unmatched"
+    permit: Permit = _NO_PERMIT
     request_id: str = ""
     started: float = 0.0
 

@@ -1,28 +1,31 @@
 """uvicorn's HTTP protocol, with the hot calls answered from the parsed request.
 
 A ``POST /score`` or ``POST /reward`` whose body is announced and short needs no scope, no events and no cycle of
-receive and send: its head and body go to :meth:`bandstand.api.asgi.front.FrontController.begin`, and the answer is one
-write. Everything else (other routes, HTTP/1.0, bodies in chunks or large ones, ``Expect``, ``Upgrade``) is the base
-class's, as if this one were not there. So are keep-alive, the queue of pipelined requests, timeouts, flow control and
-the shutdown.
+receive and send: its head and body go to the gate (:meth:`bandstand.api.asgi.front.FrontController.begin_group`), and
+the answer is one write. A head with which such a request began before is not parsed again
+(:mod:`bandstand.api.asgi.request_heads`): the parser is between two requests then, and sees nothing of this one.
+Everything else (other routes, HTTP/1.0, bodies in chunks or large ones, ``Expect``, ``Upgrade``) is the base class's,
+as if this one were not there. So are keep-alive, the queue of pipelined requests, timeouts, flow control and the
+shutdown.
 """
 
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bandstand.api.asgi.connections import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS, ConnectionWatch
 from bandstand.api.asgi.front import FrontController
 from bandstand.api.asgi.headers import build_header_map
 from bandstand.api.asgi.hot_call import JSON_HEADERS, HotCall, ResponseHeaders
+from bandstand.api.asgi.request_heads import MAX_BODY, HeadKey, RequestHead, parse_length, split_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _HOT_PREFIXES = (b"/score", b"/reward", b"/loops/")
-_CLOSE = b"connection: close\r\n"
+_CLOSE = ((b"connection", b"close"),)
+_OK = 200
 
 _Part = Literal["head", "body"]
 
@@ -57,10 +60,15 @@ class _HotCycle(HotCall, eq=False, kw_only=True):
     def respond(self, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Write the answer, as soon as the client takes more."""
         protocol = self.protocol
-        if protocol.flow.write_paused and not self.disconnected:
-            protocol.respond_later(self, status, headers, body)
-        else:
-            protocol.respond(self, status, headers, body)
+        if not self.disconnected:
+            if protocol.flow.write_paused:
+                protocol.respond_later(self, status, headers, body)
+                return
+            protocol.transport.write(protocol.render(status, headers, body, self.request_id, close=not self.keep_alive))
+            if not self.keep_alive:
+                protocol.transport.close()
+        self.response_complete = True
+        protocol.on_response_complete()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -70,13 +78,17 @@ class HttpProtocol(HttpToolsProtocol):
         watch: of the server's connections.
     """
 
-    _head: tuple["Sequence[tuple[bytes, bytes]]", bytes] = ((), b"")
+    _default_headers: ClassVar["Sequence[tuple[bytes, bytes]]"] = ()
+    _ok_start: ClassVar = b""  # the first lines of an answer with these headers
 
     def __init__(self, *args: Any, watch: ConnectionWatch, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._front = self.app if isinstance(self.app, FrontController) else None
+        if self._front is not None:
+            self._gathering, self._heads = self._front.gathering, self._front.heads
         self._watch = watch
         self._incoming: _Part | None = None  # which part of a request has begun and not ended
+        self._held = b""  # the beginning of a request that the parser has not seen
         self._has_deadline = False  # that part
         self._is_watched = True  # for want of a whole request
         self._idle_since = 0.0  # by the loop's clock; of use while there is no request
@@ -97,16 +109,62 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; what is not whole yet has a deadline."""
+        held = self._held
+        if held:
+            data, self._held, self._incoming = held + data, b"", None
+        request = split_request(data) if self._incoming is None and self._front is not None else None
+        if request is None:
+            self._parse(data)
+            return
+        key, digits, body = request
+        head = self._heads.find(key)
+        cycle: Any = self.cycle  # none before the first request
+        if head is None or not (cycle is None or (cycle.response_complete and type(cycle) is _HotCycle)):
+            self._parse(data)
+            self._learn_head(key, body, cycle)
+        elif digits == b"%d" % len(body) and len(body) <= MAX_BODY:
+            if self._is_watched:
+                self._release_watch()
+            hot: Any = _HotCycle(head, body, protocol=self, is_next=True, complete=True)
+            self.cycle = hot
+            self._gathering.submit(hot)
+        elif (length := parse_length(digits)) is not None and len(body) < length:
+            self._held, self._incoming = data, "head"
+            if not held:
+                self._set_deadline(BODY_SECONDS)
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         incoming = self._incoming
-        cycle: Any = self.cycle  # none before the first request
+        cycle: Any = self.cycle
         if incoming is not None:
             if not self._has_deadline:
-                self._watch.watch(self, HEAD_SECONDS if incoming == "head" else BODY_SECONDS)
-                self._has_deadline = self._is_watched = True
+                self._set_deadline(HEAD_SECONDS if incoming == "head" else BODY_SECONDS)
         elif cycle is not None and self._is_watched:
-            self._watch.release(self)
-            self._is_watched = False
+            self._release_watch()
+
+    def _learn_head(self, key: HeadKey, body: bytes, earlier: Any) -> None:
+        """Know a head, if the parser has taken it for one of a hot request, and what follows for the body."""
+        cycle: Any = self.cycle
+        if cycle is not earlier and isinstance(cycle, _HotCycle) and len(cycle.body) == len(body):
+            self._heads.add(key, cycle.head)
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._watch.watch(self, seconds)
+        self._has_deadline = self._is_watched = True
+
+    def _release_watch(self) -> None:
+        self._watch.release(self)
+        self._is_watched = False
+
+    def shutdown(self) -> None:
+        """Answer what has begun to come, and close."""
+        held, self._held = self._held, b""
+        if held:
+            self._parse(held)
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """Wait for the reader, but not for ever."""
@@ -171,7 +229,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._front is not None:
             refused = self._front.refuse_slow_request()
             self.transport.write(
-                self._render(refused.status, refused.headers, refused.body, refused.request_id, close=True)
+                self.render(refused.status, refused.headers, refused.body, refused.request_id, close=True)
             )
 
     # ── what the parser calls ─────────────────────────────────────────────────────────────────────────────────────
@@ -217,18 +275,15 @@ class HttpProtocol(HttpToolsProtocol):
             return
         cycle.complete = True
         if cycle.is_next:
-            self._gather(cycle)
+            self._gathering.submit(cycle)
 
     def _build_hot_cycle(self) -> _HotCycle | None:
         front, parser = self._front, self.parser
         if front is None or not self.url.startswith(_HOT_PREFIXES) or parser.get_method() != b"POST":
             return None
         headers = build_header_map(self.headers)
-        length = headers.get(b"content-length", b"")
         if not (
-            length.isdigit()
-            and len(length) <= 5  # noqa: PLR2004 (five digits at most, and then compared)
-            and int(length) <= HIGH_WATER_LIMIT
+            parse_length(headers.pop(b"content-length", b"")) is not None
             and b"transfer-encoding" not in headers
             and not self.expect_100_continue
             and self.limit_concurrency is None
@@ -238,7 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         ):
             return None
         target = front.find_hot_target(self.url)
-        return None if target is None else _HotCycle(*target, headers, protocol=self)
+        return None if target is None else _HotCycle(RequestHead(*target, headers), protocol=self)
 
     def _begin_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -253,7 +308,8 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
         self._idle_since = self.loop.time()
 
     # ── answering ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,11 +321,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         cycle.is_next = True
         if cycle.complete:
-            self._gather(cycle)
-
-    def _gather(self, cycle: _HotCycle) -> None:
-        assert self._front is not None  # noqa: S101 (there is no hot cycle without)
-        self._front.gathering.submit(cycle)
+            self._gathering.submit(cycle)
 
     def respond_later(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
         """Write the answer to a hot call once the client takes more."""
@@ -284,38 +336,21 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.response_complete = True
             self.transport.close()
             raise
-        self.respond(cycle, status, headers, body)
+        cycle.respond(status, headers, body)
 
-    def respond(self, cycle: _HotCycle, status: int, headers: ResponseHeaders, body: bytes) -> None:
-        """Write the answer to a hot call."""
-        if not cycle.disconnected:
-            self.transport.write(self._render(status, headers, body, cycle.request_id, close=not cycle.keep_alive))
-            if not cycle.keep_alive:
-                self.transport.close()
-        cycle.response_complete = True
-        self.on_response_complete()
-
-    def _render(self, status: int, headers: ResponseHeaders, body: bytes, request_id: str, *, close: bool) -> bytes:
-        return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
-            STATUS_LINE[status],
-            self._build_default_head(),
-            _JSON_HEAD if headers is JSON_HEADERS else _render_headers(headers),
-            _CLOSE if close else b"",
-            len(body),
-            request_id.encode(),
-            body,
-        )
-
-    def _build_default_head(self) -> bytes:
-        """The headers that the server gives every answer; it makes a new list of them when one changes."""
-        headers = self.server_state.default_headers
-        if HttpProtocol._head[0] is not headers:
-            HttpProtocol._head = headers, _render_headers(headers)
-        return HttpProtocol._head[1]
+    def render(self, status: int, headers: ResponseHeaders, body: bytes, request_id: str, *, close: bool) -> bytes:
+        """The bytes of an answer."""
+        default_headers = self.server_state.default_headers
+        if HttpProtocol._default_headers is not default_headers:  # the server makes a new list of them when one changes
+            HttpProtocol._default_headers = default_headers
+            HttpProtocol._ok_start = _render_start(_OK, [*default_headers, *JSON_HEADERS])
+        if status == _OK and headers is JSON_HEADERS and not close:
+            start = HttpProtocol._ok_start
+        else:
+            start = _render_start(status, [*default_headers, *headers, *(_CLOSE if close else ())])
+        return b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (start, len(body), request_id.encode(), body)
 
 
-def _render_headers(headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
-
-
-_JSON_HEAD = _render_headers(JSON_HEADERS)
+def _render_start(status: int, headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
+    """The first lines of an answer."""
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers)

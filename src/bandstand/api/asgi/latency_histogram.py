@@ -27,15 +27,18 @@ class LatencyHistogram(Collector):
         self._documentation = documentation
         self._label_names = tuple(label_names)
         self._bounds = tuple(bounds)
-        self._counts: dict[Labels, _Counts] = {}
+        self._counts: dict[Labels, Latencies] = {}
+
+    def get(self, labels: Labels) -> "Latencies":
+        """Where those of some label values are counted; it is not shown before one is."""
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = Latencies(self._bounds)
+        return counts
 
     def observe(self, labels: Labels, seconds: float) -> None:
         """Count one."""
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = _Counts(len(self._bounds) + 1)
-        counts.buckets[bisect_left(self._bounds, seconds)] += 1
-        counts.total += seconds
+        self.get(labels).observe(seconds)
 
     def compute_quantiles(self, labels: Labels, shares: Sequence[float]) -> tuple[int, list[float | None]]:
         """How many were counted, and within how many seconds each share of them came.
@@ -68,6 +71,8 @@ class LatencyHistogram(Collector):
         family = self._make_family()
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         for labels, counts in self._counts.items():
+            if not any(counts.buckets):
+                continue
             buckets = list(zip(names, map(float, accumulate(counts.buckets)), strict=True))
             family.add_metric(labels, buckets, counts.total)
             by_name = dict(zip(self._label_names, labels, strict=True))
@@ -78,10 +83,22 @@ class LatencyHistogram(Collector):
         return HistogramMetricFamily(self._name, self._documentation, labels=self._label_names)
 
 
-class _Counts:
-    __slots__ = ("buckets", "created", "total")
+class Latencies:
+    """Counts seconds of one series.
 
-    def __init__(self, size: int) -> None:
-        self.buckets = [0] * size
+    Args:
+        bounds: the largest value of each bucket but the last; ascending.
+    """
+
+    __slots__ = ("_bounds", "buckets", "created", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.created = time.time()
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.buckets[bisect_left(self._bounds, seconds)] += 1
+        self.total += seconds

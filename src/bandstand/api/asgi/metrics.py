@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bandstand.api.asgi.event_counter import EventCounter
-from bandstand.api.asgi.latency_histogram import LatencyHistogram
+from bandstand.api.asgi.latency_histogram import Latencies, LatencyHistogram
 from bandstand.api.asgi.thread_cpu import ThreadCpuCollector
 from bandstand.judge_worker.options import JudgeStatus
 from bandstand.learning.shadows import ShadowStatus
@@ -111,7 +111,11 @@ class Metrics:
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; methods that no route has share one label, since a caller may invent any."""
-        self._requests.observe((method if method in _METHODS else "other", route, str(status)), seconds)
+        self.get_latencies(method, route, status).observe(seconds)
+
+    def get_latencies(self, method: str, route: str, status: int) -> Latencies:
+        """Where answered requests of one kind are counted."""
+        return self._requests.get((method if method in _METHODS else "other", route, str(status)))
 
     def list_latencies(self) -> list[RouteLatency]:
         """The latencies of the two calls that products wait for, ``/score`` and ``/reward``, if they were called."""

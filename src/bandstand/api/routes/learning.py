@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from bandstand.api.asgi.bodies import read_json_body
 from bandstand.api.asgi.fast_path import Answer, Handler, HotPath
 from bandstand.api.asgi.hot_call import HotCall
+from bandstand.api.asgi.request_heads import Permit, RequestHead
 from bandstand.api.openapi import describe_operation
 from bandstand.api.routes.helpers import WRITE_ERRORS, build_router, get_client
 from bandstand.api.schemas.judgements import Judgement, TurnTaken
@@ -91,6 +92,6 @@ def build_learning_router(deployment: ServiceContext, wire: Wire, hot: HotPath) 
 
 
 def _build_call(request: Request, headers: dict[bytes, bytes], policy: str | None) -> HotCall:
-    call = HotCall(request.url.path, request.scope["query_string"], headers)
-    call.client, call.policy = get_client(request), policy
-    return call
+    head = RequestHead(request.url.path, request.scope["query_string"], headers)
+    permit = Permit(client=get_client(request), policy=policy, query=head.query)
+    return HotCall(head, permit=permit)
