@@ -227,13 +227,13 @@ def _make_decisions(
     eligible = _get_eligible(asked)
     numbers, picks, floor = choose_batch(policy, profiles, x, seeds, priors=priors, now=ts, eligible=eligible)
     places = np.arange(len(group)), picks.index
-    drawn = numbers[places[0], :, places[1]].tolist()  # mean, width, score and probability of each pick
     ref = deployment.policy_refs[policy.name]
     excluded = 0 if eligible is None else x.shape[1] - len(eligible[0])
     settings, teaches = deployment.reward_settings, deployment.mode != "logging"
-    drawn_picks = picks.index.tolist(), picks.exploring.tolist(), numbers[:, 3].argmax(axis=1).tolist()
+    drawn = picks.index.tolist(), picks.exploring.tolist(), *numbers[places[0], 2:, places[1]].T.tolist()
     # Rows of x are views of a small array: decisions go first in, first out, so its rows leave memory together.
-    columns = zip(asked, requests, ids, seqs, seeds.tolist(), *drawn_picks, drawn, numbers, x[places], strict=True)
+    arrays = numbers, x[places], numbers[:, 3].argmax(axis=1).tolist()  # the last: the likeliest
+    columns = zip(asked, requests, ids, seqs, seeds.tolist(), *drawn, *arrays, strict=True)
     return [
         Decision(  # by place: more than fifteen names in a call would be put into a dictionary
             decision_id,
@@ -256,17 +256,12 @@ def _make_decisions(
             request,
             None if request["user_id"] == each.owner else request["user_id"],
             excluded,
-            likeliest,
+            top,
             _build_window(settings, request, ts, teaches=teaches),
             each.tries,
             each.known,
         )
-        for each, request, decision_id, seq, seed, pick, exploring, likeliest, (
-            _,
-            _,
-            score,
-            propensity,
-        ), of_all, row in columns
+        for each, request, decision_id, seq, seed, pick, exploring, score, propensity, of_all, row, top in columns
     ]
 
 
