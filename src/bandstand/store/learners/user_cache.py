@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
@@ -11,11 +11,14 @@ from bandstand.bandit.profile import Profile
 from bandstand.store.learners import erasure, event_times, replay
 from bandstand.store.learners.documents import DocumentError, Documents
 from bandstand.store.learners.open_decisions import OpenDecisions
+from bandstand.store.outcomes import run
 from bandstand.store.tables import decisions, generations
 from bandstand.store.tables.policies import PolicyRegistry
 
 _CHUNK = 32
 """Documents written in one go, between which others have their turn."""
+_READ_CHUNK = 16
+"""Users read in one go: some three milliseconds of a thread, of which all that they share is done once."""
 
 
 class CachedUser:
@@ -103,12 +106,23 @@ def _has_lost_part(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     return replay.has_revocation_since(connection, uid, seq) or erasure.has_parting_since(connection, uid, seq)
 
 
+def read_users(
+    connection: sqlite3.Connection,
+    documents: Documents,
+    registry: PolicyRegistry,
+    secret: bytes,
+    user_ids: Collection[str],
+) -> list[CachedUser]:
+    """The same of several users, as of one moment of the ledger."""
+    return [read_user(connection, documents, registry, secret, user_id) for user_id in user_ids]
+
+
 class UserCache:
     """The users of one store that are in memory, and the thread that writes their documents.
 
     Args:
         documents: their checkpoints.
-        read: brings a user from the disk.
+        read: brings users from the disk, in the order of their ids.
         max_users: how many stay in memory.
         on_error: called with the reason why a document could not be written.
     """
@@ -116,7 +130,7 @@ class UserCache:
     def __init__(
         self,
         documents: Documents,
-        read: Callable[[str], Awaitable[CachedUser]],
+        read: Callable[[Collection[str]], Awaitable[list[CachedUser]]],
         *,
         max_users: int,
         on_error: Callable[[str], None],
@@ -127,6 +141,7 @@ class UserCache:
         self._on_error = on_error
         self._users: OrderedDict[str, CachedUser] = OrderedDict()  # least recently met first
         self._loading: dict[str, asyncio.Future[None]] = {}
+        self._requested: list[str] = []  # of these, who is read from the end of this turn of the loop on
         self._excluded: dict[str, asyncio.Future[None]] = {}
         self._over_limit = asyncio.Event()
 
@@ -154,32 +169,47 @@ class UserCache:
         return user
 
     async def get_or_load(self, user_id: str) -> CachedUser:
-        """The user, read from the disk if need be, by one caller for all."""
+        """The user, read from the disk if need be, once for all who ask, and together with others of this turn."""
         while True:
             user = self.get(user_id)
             if user is not None:
                 return user
             if (leaving := self._excluded.get(user_id)) is not None:
                 await asyncio.wait([leaving])
-            elif (loading := self._loading.get(user_id)) is not None:
+            else:
+                loading = self._loading.get(user_id) or self._request(user_id)
                 await asyncio.wait([loading])
                 loading.result()  # raises for every waiter what the load raised
-            else:
-                await self._load(user_id)
 
-    async def _load(self, user_id: str) -> None:
-        loading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loading[user_id] = loading
+    def _request(self, user_id: str) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        if not self._requested:
+            loop.call_soon(self._load_requested)
+        self._requested.append(user_id)
+        loading = self._loading[user_id] = loop.create_future()
+        return loading
+
+    def _load_requested(self) -> None:
+        requested, self._requested = self._requested, []
+        for start in range(0, len(requested), _READ_CHUNK):
+            run(self._load(requested[start : start + _READ_CHUNK]))
+
+    async def _load(self, user_ids: Sequence[str]) -> None:
+        """Read users, in a task that nobody's leaving cancels."""
         try:
-            self._users[user_id] = await self._read(user_id)
-        except Exception as error:
-            loading.set_exception(error)
-            loading.exception()  # somebody has seen it, whether or not anybody waited
-            raise
-        finally:
-            del self._loading[user_id]
-            if not loading.done():
-                loading.set_result(None)  # loaded; or given up by the one who asked, and the next one asks again
+            users = await self._read(user_ids)
+        except Exception as error:  # noqa: BLE001 (whoever asked has it)
+            if len(user_ids) == 1:
+                loading = self._loading.pop(user_ids[0])
+                loading.set_exception(error)
+                loading.exception()  # somebody has seen it, whether or not anybody waits
+                return
+            for user_id in user_ids:  # one of them may be at fault: each is read alone
+                await self._load([user_id])
+            return
+        for user_id, user in zip(user_ids, users, strict=True):
+            self._users[user_id] = user
+            self._loading.pop(user_id).set_result(None)
         if len(self._users) > self._max_users:
             self._over_limit.set()
 
