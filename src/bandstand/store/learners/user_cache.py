@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners import erasure, event_times, replay
@@ -61,49 +62,73 @@ class CachedUser:
         self.open_decisions = OpenDecisions(is_loaded=not registered)  # the ledger has none of somebody new
 
 
+class _Facts(NamedTuple):
+    """What the ledger says of a user and of the last event in their document.
+
+    Attributes:
+        is_trimmed: retention has put a baseline in the place of this event and later ones.
+        has_event: it is an event of the user.
+        has_lost_part: rewards were taken back since, or a user was erased from whom a shared model had learned.
+        has_later: the user has had events since.
+        has_tips: as in :class:`CachedUser`.
+    """
+
+    is_trimmed: int
+    has_event: int
+    has_lost_part: int
+    has_later: int
+    has_tips: int
+
+
+_FACTS = f"""SELECT {replay.IS_TRIMMED}, {replay.HAS_EVENT},
+    {replay.HAS_REVOCATION_SINCE} OR {erasure.HAS_PARTING_SINCE},
+    {replay.HAS_LATER_EVENT}, {generations.HAS_GENERATED_TIPS}"""  # one question: each costs more than what it looks up
+
+
 def read_user(
     connection: sqlite3.Connection, documents: Documents, registry: PolicyRegistry, secret: bytes, user_id: str
 ) -> CachedUser:
     """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
     uid = decisions.find_uid(connection, user_id)
-    try:
-        document = documents.read(user_id)
-        if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
-            documents.delete(user_id)  # it came back from a backup; the erasure stands
-            document = None
-        trimmed = None if uid is None else replay.load_baseline(connection, uid)
-        if document is not None and trimmed is not None and document.seq <= trimmed.seq:
-            document = trimmed  # retention has taken events that came after the document
-        elif document is not None and not (
-            uid is not None
-            and replay.has_event(connection, uid, document.seq)
-            and registry.has_matching_shapes(document)
-        ):
-            message = "is not what events of the ledger can have made"
-            raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
-    except DocumentError:
-        documents.set_aside(user_id)
-        document = None
-    if document is not None and not registry.has_matching_memories(document):
-        document = None  # what counts has changed: the ledger's events are folded again, under the new memory
-    if document is not None and uid is not None and _has_lost_part(connection, uid, document.seq):
-        document = None  # something in it was taken back: what is left is exact where it is folded again
-    if document is not None and uid is not None and event_times.is_dated_ahead(connection, uid, document):
-        document = None  # its sums had decayed to a time that had not come yet
+    document = _read_document(connection, documents, secret, user_id)
     if uid is None:
+        if document is not None:
+            documents.set_aside(user_id)  # nobody whom the ledger knows
         return CachedUser(Profile(user_id), 0, registered=False, changed=False)
     before = 0 if document is None else document.seq
+    facts = _Facts(*connection.execute(_FACTS, (uid, before)).fetchone())
+    if document is not None and not (facts.is_trimmed or (facts.has_event and registry.has_matching_shapes(document))):
+        documents.set_aside(user_id)  # it is not what events of the ledger can have made
+        document = None
+    if document is not None and (
+        facts.is_trimmed  # events that came after it are in the baseline alone
+        or facts.has_lost_part  # something in it was taken back: what is left is exact where it is folded again
+        or not registry.has_matching_memories(document)  # what counts has changed
+        or event_times.is_dated_ahead(connection, uid, document)  # its sums had decayed to a time still to come
+    ):
+        document = None
     if document is None:
         profile = replay.rebuild_profile(connection, registry, uid, user_id)
-    else:
+        before = 0
+    elif facts.has_later:
         profile = replay.replay_events(connection, registry, uid, document)
-    has_tips = generations.has_generated_tips(connection, uid)
-    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+    else:
+        profile = document
+        replay.restart_memories(registry, profile)
+    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=bool(facts.has_tips))
 
 
-def _has_lost_part(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether rewards were taken back since, or a user was erased from whom a shared model had learned."""
-    return replay.has_revocation_since(connection, uid, seq) or erasure.has_parting_since(connection, uid, seq)
+def _read_document(connection: sqlite3.Connection, documents: Documents, secret: bytes, user_id: str) -> Profile | None:
+    """The user's document, if there is one that can be read and that no erasure has made void."""
+    try:
+        document = documents.read(user_id)
+    except DocumentError:
+        documents.set_aside(user_id)
+        return None
+    if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
+        documents.delete(user_id)  # it came back from a backup; the erasure stands
+        return None
+    return document
 
 
 def read_users(
