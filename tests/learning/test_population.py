@@ -508,3 +508,42 @@ async def test_rewards_that_teach_nothing_are_not_counted(service: Learning) -> 
     await service.teach_policy(users=1, each=4)
     await asyncio.sleep(0.05)
     assert service.deployment.population.build_summary()["linucb-v2"]["generation"] == 0
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 41, 100])
+async def test_the_sample_has_the_smallest_keys_of_all_users(
+    service: Learning, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("bandstand.learning.population._PAGE_SIZE", 6)
+    await service.teach_policy(users=41, each=1)
+    secret = service.deployment.store.secret
+    by_key = sorted((f"user-{n}" for n in range(41)), key=lambda user_id: compute_sampling_key(secret, user_id))
+    assert await service.deployment.population.select_sample(count) == by_key[:count]
+
+
+async def test_a_start_without_files_draws_one_sample_for_all_priors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = Catalogue.parse(SHIPPED, {"policies": {"also": SHIPPED["policies"]["linucb-v2"]}})
+    service = Learning(tmp_path, catalogue)
+    await service.open()
+    await service.teach_policy(users=5, each=6)
+    await service.wait_until_fitted()
+    await service.read_prior_file()
+    await service.close()
+    for path in (tmp_path / "population").iterdir():
+        path.unlink()
+    draws, select = list[int](), PopulationPriorRefresher.select_sample
+
+    async def count_draws(population: PopulationPriorRefresher, count: int) -> list[str]:
+        draws.append(count)
+        return await select(population, count)
+
+    monkeypatch.setattr(PopulationPriorRefresher, "select_sample", count_draws)
+    service.open_again()
+    await service.open()
+    await service.wait_until_fitted()
+    assert len(service.deployment.population.build_summary()) > 1
+    assert len(draws) == 1
+    assert service.deployment.population.list_members() == {f"user-{n}" for n in range(5)}
+    await service.close()

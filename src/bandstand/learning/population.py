@@ -7,7 +7,6 @@ posterior notices at its next use that it is out of date. What users have taught
 """
 
 import asyncio
-import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from bandstand.asyncio_tasks import cancel_task
 from bandstand.bandit.catalogue import Catalogue
 from bandstand.bandit.disjoint import compute_block_prior
 from bandstand.bandit.policies import Policy
+from bandstand.bandit.profile import Profile
 from bandstand.bandit.reservoir import compute_sampling_key
 from bandstand.bandit.ridge import Prior
 from bandstand.errors import BandstandError
@@ -31,6 +31,8 @@ from bandstand.store.protocol import Store
 from bandstand.store.records import PolicyRef, Reward
 
 _PAGE_SIZE = 1000
+_LOADED_TOGETHER = 16
+"""Users whose sums a start reads in one go."""
 
 log = structlog.get_logger("bandstand")
 
@@ -96,8 +98,7 @@ class PopulationPriorRefresher:
 
     async def _run_refreshes(self, members: dict[str, list[str] | None]) -> None:
         try:
-            for name, pool in self._pools.items():
-                await self._fill_reservoir(pool, members[name])
+            await self._fill_reservoirs(members)
         finally:
             self._loaded.set()
         while True:
@@ -200,8 +201,7 @@ class PopulationPriorRefresher:
             async with self._fit_lock:
                 members = [user_id for user_id in user_ids if user_id in pool.reservoir]
                 for user_id in members:
-                    profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
-                    pool.update_reservoir(profile)
+                    pool.update_reservoir(await self._find_profile(user_id))
                 pool.seq, pool.changed = max(pool.seq, seq), True
                 if pool.generation and not (pool.learned_from.isdisjoint(user_ids) and not members):
                     await self._fit_prior(pool, cold=True)
@@ -291,15 +291,28 @@ class PopulationPriorRefresher:
             self._files.set_aside(pool.policy.name)
             return None
 
-    async def _fill_reservoir(self, pool: PriorPool, members: list[str] | None) -> None:
-        """Fill the reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
-        began = self._store.next_seq(self._clock())
+    async def _fill_reservoirs(self, members: dict[str, list[str] | None]) -> None:
+        """Fill each reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
+        unknown = [pool.capacity for name, pool in self._pools.items() if members[name] is None]
         try:
-            for user_id in members if members is not None else await self.select_sample(pool.capacity):
-                profile = self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
-                if user_id not in pool.reservoir:
-                    pool.update_reservoir(profile)
-                    pool.seq = max(pool.seq, profile.seq)
+            sample = await self.select_sample(max(unknown)) if unknown else []
+        except BandstandError as error:  # as below
+            log.warning("reservoirs not filled", error=error.detail)
+            return
+        for name, pool in self._pools.items():
+            await self._fill_reservoir(pool, members[name], sample[: pool.capacity])
+
+    async def _fill_reservoir(self, pool: PriorPool, members: list[str] | None, sample: list[str]) -> None:
+        """Fill a reservoir with the users it held, or with a sample."""
+        began = self._store.next_seq(self._clock())
+        user_ids = sample if members is None else members
+        try:
+            for start in range(0, len(user_ids), _LOADED_TOGETHER):
+                chunk = user_ids[start : start + _LOADED_TOGETHER]
+                for profile in await asyncio.gather(*map(self._find_profile, chunk)):
+                    if profile.user_id not in pool.reservoir:
+                        pool.update_reservoir(profile)
+                        pool.seq = max(pool.seq, profile.seq)
                 await asyncio.sleep(0)
             revoked = pool.generation > 0 and await self._store.has_revocations_since(pool.learned_seq)
             if revoked:
@@ -318,11 +331,16 @@ class PopulationPriorRefresher:
 
     async def select_sample(self, count: int) -> list[str]:
         """The ids that a reservoir of all known users would hold."""
-        smallest: list[tuple[int, str]] = []
+        smallest: list[tuple[int, str]] = []  # in order
         async for user_ids in self._iter_user_ids():
             keyed = [(compute_sampling_key(self._store.secret, user_id), user_id) for user_id in user_ids]
-            smallest = heapq.nsmallest(count, [*smallest, *keyed])
+            if len(smallest) == count:
+                keyed = [entry for entry in keyed if entry < smallest[-1]]  # soon a few of each page
+            smallest = sorted([*smallest, *keyed])[:count]
         return [user_id for _, user_id in smallest]
+
+    async def _find_profile(self, user_id: str) -> Profile:
+        return self._store.get_cached_profile(user_id) or await self._store.load_profile(user_id)
 
     async def _iter_user_ids(self) -> AsyncIterator[list[str]]:
         after: int | None = 0

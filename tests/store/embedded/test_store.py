@@ -12,7 +12,7 @@ from bandstand.bandit.profile import Profile
 from bandstand.errors import BandstandError, ConfigurationError, OverloadedError, StorageUnavailableError
 from bandstand.store.embedded.retention import EmbeddedRetention
 from bandstand.store.embedded.store import EmbeddedStore
-from bandstand.store.learners import replay
+from bandstand.store.learners import event_times, replay
 from bandstand.store.learners.documents import Documents
 from bandstand.store.sqlite.log_sync import LogSync
 from bandstand.store.sqlite.wal import WriteAheadLog
@@ -165,7 +165,7 @@ async def test_a_failed_load_is_told_to_all_and_tried_again(tmp_path: Path, monk
         await subject.decide("anna")
         await subject.reopen()
         with monkeypatch.context() as patch:
-            patch.setattr(replay, "replay_events", _fail)
+            patch.setattr(replay, "restart_memories", _fail)
             outcomes = await asyncio.gather(
                 *(subject.store.load_profile("anna") for _ in range(5)), return_exceptions=True
             )
@@ -192,15 +192,15 @@ async def test_loading_sees_one_moment_of_the_ledger(tmp_path: Path, monkeypatch
         store = subject.store
         assert isinstance(store, EmbeddedStore)
         assert await store.apply_retention() == 0  # the store's own, at its start, has looked at the clock by now
-        holds, trimmed = replay.has_event, []
+        dates, trimmed = event_times.is_dated_ahead, []
 
-        def trim_meanwhile(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-            found = holds(connection, uid, seq)
+        def trim_meanwhile(connection: sqlite3.Connection, uid: int, profile: Profile) -> bool:
+            found = dates(connection, uid, profile)
             subject.clock.now += 10 * DAY
             trimmed.append(asyncio.run_coroutine_threadsafe(store.apply_retention(), loop).result(10))
             return found
 
-        monkeypatch.setattr(replay, "has_event", trim_meanwhile)
+        monkeypatch.setattr(event_times, "is_dated_ahead", trim_meanwhile)
         assert (await subject.state("anna")).reward_count == 2
         assert trimmed == [1]
 

@@ -157,3 +157,14 @@ def test_a_document_of_version_1_is_read_for_ever() -> None:
     assert state.ridge.b.tolist() == [-0.15, -0.0, -0.3, -0.0, -0.0]
     assert read.policies["linucb-v2", "tips-v2"].ridge is None
     assert json.loads(render(read)) == json.loads((HERE / "data" / "user-v1.json").read_bytes())
+
+
+def test_a_document_is_believed_by_what_it_says_whatever_its_spaces() -> None:
+    written = profile()
+    document = json.loads(render(written))
+    for text in (json.dumps(document), json.dumps(document, indent=2), json.dumps(document, separators=(",", ":"))):
+        assert_same(parse(text.encode("ascii")), written)
+        changed = text.replace('"reset_seq":0', '"reset_seq":1').replace('"reset_seq": 0', '"reset_seq": 1')
+        assert changed != text
+        with pytest.raises(DocumentError, match="checksum"):
+            parse(changed.encode("ascii"))

@@ -8,7 +8,7 @@ on the one thread that writes documents. State in memory moves only when the wri
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ from bandstand.store.embedded.in_flight import CallbackEvent, UserEvent
 from bandstand.store.embedded.options import StoreOptions
 from bandstand.store.learners.documents import Documents
 from bandstand.store.learners.erasure import UnfinishedErasures, compute_tombstone
-from bandstand.store.learners.user_cache import CachedUser, UserCache, read_user
+from bandstand.store.learners.user_cache import CachedUser, UserCache, read_users
 from bandstand.store.records import Sequence, StoreStatus
 from bandstand.store.sqlite.disk_room import DiskRoom
 from bandstand.store.sqlite.errors import find_way_out, to_storage_error
@@ -91,7 +91,7 @@ class StateDirectory:
         self._observe = observe
         self._documents = Documents(state_dir)
         max_users = self.options.max_warm_users
-        self.users = UserCache(self._documents, self._read_user, max_users=max_users, on_error=self.record_error)
+        self.users = UserCache(self._documents, self._read_users, max_users=max_users, on_error=self.record_error)
         self.erasures = UnfinishedErasures(self._sweep_erased, self._part)
         self.part: Callable[[int], Awaitable[None]] | None = None
         self._in_flight: dict[int, UserEvent[Any]] = {}  # by event number: submitted and not yet settled
@@ -217,12 +217,13 @@ class StateDirectory:
         """Take note of what went wrong last, for :meth:`status`."""
         self._last_error = reason
 
-    async def _read_user(self, user_id: str) -> CachedUser:
+    async def _read_users(self, user_ids: Collection[str]) -> list[CachedUser]:
         if self.erasures:  # nobody is answered about a user whom a process that died was about to erase
-            await self.erasures.finish(compute_tombstone(self.secret, user_id))
-            if user_id == self.options.shared_user:
+            for user_id in user_ids:
+                await self.erasures.finish(compute_tombstone(self.secret, user_id))
+            if self.options.shared_user in user_ids:
                 await self.erasures.finish_all()
-        return await self.read(read_user, self._documents, self.registry, self.secret, user_id)
+        return await self.read(read_users, self._documents, self.registry, self.secret, user_ids)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -18,6 +18,7 @@ from bandstand.bandit.profile import Profile
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _SLUG_LENGTH = 40
+_CHECKSUM = ',"checksum":'
 
 
 class DocumentError(Exception):
@@ -116,8 +117,7 @@ def _contains(path: Path, name: bytes) -> bool:
 def render(profile: Profile) -> bytes:
     """The document's bytes: the profile's JSON, and a checksum over exactly that."""
     body = _to_canonical_json(profile.to_json())
-    checksum = hashlib.sha256(body.encode("ascii")).hexdigest()
-    return f'{body[:-1]},"checksum":"{checksum}"}}\n'.encode("ascii")
+    return f'{body[:-1]}{_CHECKSUM}"{_hash(body.encode("ascii"))}"}}\n'.encode("ascii")
 
 
 def parse(text: bytes) -> Profile:
@@ -128,14 +128,23 @@ def parse(text: bytes) -> Profile:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        checksum = document.pop("checksum")
-        if checksum != hashlib.sha256(_to_canonical_json(document).encode("ascii")).hexdigest():
+        if not _has_checksum(document.pop("checksum"), text, document):
             message = "its checksum does not match"
             raise DocumentError(message)
         return Profile.from_json(document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"not a state document: {type(error).__name__}"
         raise DocumentError(message) from error
+
+
+def _has_checksum(checksum: str, text: bytes, document: dict[str, Any]) -> bool:
+    """Whether it is that of a document: of its bytes as they were written, or of what they say in other spaces."""
+    as_written = text.rpartition(_CHECKSUM.encode("ascii"))[0] + b"}"
+    return checksum == _hash(as_written) or checksum == _hash(_to_canonical_json(document).encode("ascii"))
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _to_canonical_json(document: dict[str, Any]) -> str:

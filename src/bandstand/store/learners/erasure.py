@@ -25,6 +25,10 @@ _RETRY_S = 1.0
 PARTING: Final = "parting"
 """The kind of the mark of a model of many, from the erasure of one of them: documents from before are not believed."""
 
+# A condition on a user's key ?1 and an event number ?2, for a SELECT without tables.
+HAS_PARTING_SINCE: Final = f"EXISTS (SELECT 1 FROM marks WHERE uid = ?1 AND kind = '{PARTING}' AND seq > ?2)"  # noqa: S608 (constants)
+"""A user whom this model had learned from was erased after it."""
+
 _OWNERS = "SELECT DISTINCT d.uid FROM subjects AS s JOIN decisions AS d ON d.seq = s.seq WHERE s.uid = ?"
 
 
@@ -158,8 +162,7 @@ def log_parting(connection: sqlite3.Connection, *, uid: int, seq: int, ts: float
 
 def has_parting_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
     """Whether a user whom this model had learned from was erased after the event ``seq``."""
-    query = "SELECT EXISTS (SELECT 1 FROM marks WHERE uid = ? AND kind = ? AND seq > ?)"
-    return bool(connection.execute(query, (uid, PARTING, seq)).fetchone()[0])
+    return bool(connection.execute(f"SELECT {HAS_PARTING_SINCE}", (uid, seq)).fetchone()[0])
 
 
 def load_unfinished(connection: sqlite3.Connection) -> dict[bytes, int]:

@@ -30,10 +30,23 @@ _REVOCATIONS = """SELECT v.seq, 'revocation', r.policy, r.ts, r.value, r.weight,
 _MARKS = """SELECT seq, kind, document FROM marks
     WHERE uid = ? AND seq > ? AND seq <= ? AND kind IN ('reset', 'import') ORDER BY seq"""
 _BASELINE = "SELECT document FROM marks WHERE uid = ? AND kind = 'baseline' ORDER BY seq DESC LIMIT 1"
-_HAS_EVENT = """SELECT EXISTS (SELECT 1 FROM decisions WHERE seq = ?1 AND uid = ?2)
-    OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?1 AND uid = ?2)
-    OR EXISTS (SELECT 1 FROM revocations WHERE seq = ?1 AND uid = ?2)
-    OR EXISTS (SELECT 1 FROM marks WHERE seq = ?1 AND uid = ?2)"""
+
+# Conditions on a user's key ?1 and an event number ?2, for a SELECT without tables.
+IS_TRIMMED = """EXISTS (SELECT 1 FROM (SELECT document ->> '$.ledger_seq' AS seq FROM marks
+    WHERE uid = ?1 AND kind = 'baseline' ORDER BY seq DESC LIMIT 1) WHERE seq >= ?2)"""
+"""Retention has put a baseline in the place of events up to this one and later."""
+HAS_EVENT = """(EXISTS (SELECT 1 FROM decisions WHERE seq = ?2 AND uid = ?1)
+    OR EXISTS (SELECT 1 FROM rewards WHERE seq = ?2 AND uid = ?1)
+    OR EXISTS (SELECT 1 FROM revocations WHERE seq = ?2 AND uid = ?1)
+    OR EXISTS (SELECT 1 FROM marks WHERE seq = ?2 AND uid = ?1))"""
+"""It is an event of this user: a checkpoint of events that the ledger lost must not be believed."""
+HAS_REVOCATION_SINCE = "EXISTS (SELECT 1 FROM revocations WHERE uid = ?1 AND seq > ?2)"
+"""Something of this user was taken back after it."""
+HAS_LATER_EVENT = f"""(EXISTS (SELECT 1 FROM user_decisions WHERE uid = ?1 AND seq > ?2)
+    OR EXISTS (SELECT 1 FROM user_rewards WHERE uid = ?1 AND seq > ?2)
+    OR {HAS_REVOCATION_SINCE}
+    OR EXISTS (SELECT 1 FROM marks WHERE uid = ?1 AND seq > ?2 AND kind IN ('reset', 'import')))"""  # noqa: S608 (constants)
+"""There is something to replay after it."""
 
 
 def load_baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
@@ -42,15 +55,9 @@ def load_baseline(connection: sqlite3.Connection, uid: int) -> Profile | None:
     return None if row is None else Profile.from_json(json.loads(row[0]))
 
 
-def has_revocation_since(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether something of this user was taken back after the event ``seq``."""
-    query = "SELECT EXISTS (SELECT 1 FROM revocations WHERE uid = ? AND seq > ?)"
-    return bool(connection.execute(query, (uid, seq)).fetchone()[0])
-
-
 def has_event(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether ``seq`` is an event of this user: a checkpoint of events that the ledger lost must not be believed."""
-    return bool(connection.execute(_HAS_EVENT, (seq, uid)).fetchone()[0])
+    """Whether ``seq`` is an event of this user."""
+    return bool(connection.execute(f"SELECT {HAS_EVENT}", (uid, seq)).fetchone()[0])
 
 
 def rebuild_profile(
@@ -69,7 +76,7 @@ def replay_events(
     A reward that one of these events takes back is not folded in and then subtracted, but skipped: what is left is
     exact. Only what ``profile`` holds already is subtracted.
     """
-    _restart_memories(registry, profile)
+    restart_memories(registry, profile)
     start, cold = profile.seq, {key for key, state in profile.policies.items() if state.ridge is None}
     times = EventTimes(connection, uid, start)
     for event in _iter_events(connection, uid, start, until):
@@ -122,7 +129,7 @@ def _skip_reward(
         profile.apply_skipped_reward(seq, learner.key, ts, *registry.get_memory(learner.name))
 
 
-def _restart_memories(registry: PolicyRegistry, profile: Profile) -> None:
+def restart_memories(registry: PolicyRegistry, profile: Profile) -> None:
     """Release sums that hold nothing from after the day on which their policy's memory begins."""
     for key in profile.policies:
         profile.restart(key, registry.get_memory(key[0]).since)

@@ -3,19 +3,23 @@
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from bandstand.bandit.profile import Profile
 from bandstand.store.learners import erasure, event_times, replay
 from bandstand.store.learners.documents import DocumentError, Documents
 from bandstand.store.learners.open_decisions import OpenDecisions
+from bandstand.store.outcomes import run
 from bandstand.store.tables import decisions, generations
 from bandstand.store.tables.policies import PolicyRegistry
 
 _CHUNK = 32
 """Documents written in one go, between which others have their turn."""
+_READ_CHUNK = 16
+"""Users read in one go: some three milliseconds of a thread, of which all that they share is done once."""
 
 
 class CachedUser:
@@ -58,49 +62,84 @@ class CachedUser:
         self.open_decisions = OpenDecisions(is_loaded=not registered)  # the ledger has none of somebody new
 
 
+class _Facts(NamedTuple):
+    """What the ledger says of a user and of the last event in their document.
+
+    Attributes:
+        is_trimmed: retention has put a baseline in the place of this event and later ones.
+        has_event: it is an event of the user.
+        has_lost_part: rewards were taken back since, or a user was erased from whom a shared model had learned.
+        has_later: the user has had events since.
+        has_tips: as in :class:`CachedUser`.
+    """
+
+    is_trimmed: int
+    has_event: int
+    has_lost_part: int
+    has_later: int
+    has_tips: int
+
+
+_FACTS = f"""SELECT {replay.IS_TRIMMED}, {replay.HAS_EVENT},
+    {replay.HAS_REVOCATION_SINCE} OR {erasure.HAS_PARTING_SINCE},
+    {replay.HAS_LATER_EVENT}, {generations.HAS_GENERATED_TIPS}"""  # one question: each costs more than what it looks up
+
+
 def read_user(
     connection: sqlite3.Connection, documents: Documents, registry: PolicyRegistry, secret: bytes, user_id: str
 ) -> CachedUser:
     """The user's checkpoint, brought up to the ledger; or the ledger's word alone where it cannot be trusted."""
     uid = decisions.find_uid(connection, user_id)
-    try:
-        document = documents.read(user_id)
-        if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
-            documents.delete(user_id)  # it came back from a backup; the erasure stands
-            document = None
-        trimmed = None if uid is None else replay.load_baseline(connection, uid)
-        if document is not None and trimmed is not None and document.seq <= trimmed.seq:
-            document = trimmed  # retention has taken events that came after the document
-        elif document is not None and not (
-            uid is not None
-            and replay.has_event(connection, uid, document.seq)
-            and registry.has_matching_shapes(document)
-        ):
-            message = "is not what events of the ledger can have made"
-            raise DocumentError(message)  # noqa: TRY301 (one way for all that cannot be trusted)
-    except DocumentError:
-        documents.set_aside(user_id)
-        document = None
-    if document is not None and not registry.has_matching_memories(document):
-        document = None  # what counts has changed: the ledger's events are folded again, under the new memory
-    if document is not None and uid is not None and _has_lost_part(connection, uid, document.seq):
-        document = None  # something in it was taken back: what is left is exact where it is folded again
-    if document is not None and uid is not None and event_times.is_dated_ahead(connection, uid, document):
-        document = None  # its sums had decayed to a time that had not come yet
+    document = _read_document(connection, documents, secret, user_id)
     if uid is None:
+        if document is not None:
+            documents.set_aside(user_id)  # nobody whom the ledger knows
         return CachedUser(Profile(user_id), 0, registered=False, changed=False)
     before = 0 if document is None else document.seq
+    facts = _Facts(*connection.execute(_FACTS, (uid, before)).fetchone())
+    if document is not None and not (facts.is_trimmed or (facts.has_event and registry.has_matching_shapes(document))):
+        documents.set_aside(user_id)  # it is not what events of the ledger can have made
+        document = None
+    if document is not None and (
+        facts.is_trimmed  # events that came after it are in the baseline alone
+        or facts.has_lost_part  # something in it was taken back: what is left is exact where it is folded again
+        or not registry.has_matching_memories(document)  # what counts has changed
+        or event_times.is_dated_ahead(connection, uid, document)  # its sums had decayed to a time still to come
+    ):
+        document = None
     if document is None:
         profile = replay.rebuild_profile(connection, registry, uid, user_id)
-    else:
+        before = 0
+    elif facts.has_later:
         profile = replay.replay_events(connection, registry, uid, document)
-    has_tips = generations.has_generated_tips(connection, uid)
-    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=has_tips)
+    else:
+        profile = document
+        replay.restart_memories(registry, profile)
+    return CachedUser(profile, uid, registered=True, changed=profile.seq != before, has_tips=bool(facts.has_tips))
 
 
-def _has_lost_part(connection: sqlite3.Connection, uid: int, seq: int) -> bool:
-    """Whether rewards were taken back since, or a user was erased from whom a shared model had learned."""
-    return replay.has_revocation_since(connection, uid, seq) or erasure.has_parting_since(connection, uid, seq)
+def _read_document(connection: sqlite3.Connection, documents: Documents, secret: bytes, user_id: str) -> Profile | None:
+    """The user's document, if there is one that can be read and that no erasure has made void."""
+    try:
+        document = documents.read(user_id)
+    except DocumentError:
+        documents.set_aside(user_id)
+        return None
+    if document is not None and document.seq <= erasure.find_tombstone_seq(connection, secret, user_id):
+        documents.delete(user_id)  # it came back from a backup; the erasure stands
+        return None
+    return document
+
+
+def read_users(
+    connection: sqlite3.Connection,
+    documents: Documents,
+    registry: PolicyRegistry,
+    secret: bytes,
+    user_ids: Collection[str],
+) -> list[CachedUser]:
+    """The same of several users, as of one moment of the ledger."""
+    return [read_user(connection, documents, registry, secret, user_id) for user_id in user_ids]
 
 
 class UserCache:
@@ -108,7 +147,7 @@ class UserCache:
 
     Args:
         documents: their checkpoints.
-        read: brings a user from the disk.
+        read: brings users from the disk, in the order of their ids.
         max_users: how many stay in memory.
         on_error: called with the reason why a document could not be written.
     """
@@ -116,7 +155,7 @@ class UserCache:
     def __init__(
         self,
         documents: Documents,
-        read: Callable[[str], Awaitable[CachedUser]],
+        read: Callable[[Collection[str]], Awaitable[list[CachedUser]]],
         *,
         max_users: int,
         on_error: Callable[[str], None],
@@ -127,6 +166,7 @@ class UserCache:
         self._on_error = on_error
         self._users: OrderedDict[str, CachedUser] = OrderedDict()  # least recently met first
         self._loading: dict[str, asyncio.Future[None]] = {}
+        self._requested: list[str] = []  # of these, who is read from the end of this turn of the loop on
         self._excluded: dict[str, asyncio.Future[None]] = {}
         self._over_limit = asyncio.Event()
 
@@ -154,32 +194,47 @@ class UserCache:
         return user
 
     async def get_or_load(self, user_id: str) -> CachedUser:
-        """The user, read from the disk if need be, by one caller for all."""
+        """The user, read from the disk if need be, once for all who ask, and together with others of this turn."""
         while True:
             user = self.get(user_id)
             if user is not None:
                 return user
             if (leaving := self._excluded.get(user_id)) is not None:
                 await asyncio.wait([leaving])
-            elif (loading := self._loading.get(user_id)) is not None:
+            else:
+                loading = self._loading.get(user_id) or self._request(user_id)
                 await asyncio.wait([loading])
                 loading.result()  # raises for every waiter what the load raised
-            else:
-                await self._load(user_id)
 
-    async def _load(self, user_id: str) -> None:
-        loading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loading[user_id] = loading
+    def _request(self, user_id: str) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        if not self._requested:
+            loop.call_soon(self._load_requested)
+        self._requested.append(user_id)
+        loading = self._loading[user_id] = loop.create_future()
+        return loading
+
+    def _load_requested(self) -> None:
+        requested, self._requested = self._requested, []
+        for start in range(0, len(requested), _READ_CHUNK):
+            run(self._load(requested[start : start + _READ_CHUNK]))
+
+    async def _load(self, user_ids: Sequence[str]) -> None:
+        """Read users, in a task that nobody's leaving cancels."""
         try:
-            self._users[user_id] = await self._read(user_id)
-        except Exception as error:
-            loading.set_exception(error)
-            loading.exception()  # somebody has seen it, whether or not anybody waited
-            raise
-        finally:
-            del self._loading[user_id]
-            if not loading.done():
-                loading.set_result(None)  # loaded; or given up by the one who asked, and the next one asks again
+            users = await self._read(user_ids)
+        except Exception as error:  # noqa: BLE001 (whoever asked has it)
+            if len(user_ids) == 1:
+                loading = self._loading.pop(user_ids[0])
+                loading.set_exception(error)
+                loading.exception()  # somebody has seen it, whether or not anybody waits
+                return
+            for user_id in user_ids:  # one of them may be at fault: each is read alone
+                await self._load([user_id])
+            return
+        for user_id, user in zip(user_ids, users, strict=True):
+            self._users[user_id] = user
+            self._loading.pop(user_id).set_result(None)
         if len(self._users) > self._max_users:
             self._over_limit.set()
 

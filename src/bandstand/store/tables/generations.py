@@ -25,6 +25,10 @@ _EXPIRED = Sweep(
     {"generations": "DELETE FROM generations WHERE seq = ?"},
 )
 
+# A condition on a user's key ?1, for a SELECT without tables.
+HAS_GENERATED_TIPS = "EXISTS (SELECT 1 FROM generated_tips WHERE uid = ?1)"
+"""A pick of the user's may come from a generation."""
+
 Chooser = Literal["request", "default", "auto"]
 """Who chose a generation's prompt: the request named it, the deployment's default drew it, or its bandit."""
 
@@ -200,12 +204,6 @@ def load_prompt_totals(connection: sqlite3.Connection) -> list[PromptTotals]:
         PromptTotals(PromptRef(name, version, digest), generations, tips, decisions, RewardSums(*earned))
         for name, version, digest, generations, tips, decisions, *earned in connection.execute(_TOTALS)
     ]
-
-
-def has_generated_tips(connection: sqlite3.Connection, uid: int) -> bool:
-    """Whether a pick of the user's may come from a generation."""
-    query = "SELECT EXISTS (SELECT 1 FROM generated_tips WHERE uid = ?)"
-    return bool(connection.execute(query, (uid,)).fetchone()[0])
 
 
 def build_sweeper(cutoff: int) -> Sweeper:
