@@ -55,7 +55,7 @@ async def test_the_product_of_the_propensities_is_that_of_the_placement(service:
         drawn[placement] = drawn.get(placement, 0) + 1
     assert set(drawn) == set(permutations([f"tip-{number}" for number in range(3)], 2))
     counts = np.array(list(drawn.values()))
-    assert ((counts - 100) ** 2 / 100).sum() < 20.5  # χ² of 5 degrees of freedom, p = 0.001
+    assert ((counts - 100) ** 2 / 100).sum() < 35.9  # χ² of 5 degrees of freedom, p = 1e-6: each run has its own secret
 
 
 async def test_the_same_request_is_answered_the_same_and_another_refused(service: Service) -> None:

@@ -177,6 +177,9 @@ class SharedStore(ComposedTurns, ComposedLogs, Store):
     def next_seq(self, ts: float) -> int:
         return self._ledger.next_seq(ts)
 
+    def next_seqs(self, ts: float, count: int) -> Sequence[int]:
+        return [self._ledger.next_seq(ts) for _ in range(count)]
+
     def decide(self, decision: Decision) -> Awaitable[Decision]:
         return self._decisions.decide(decision)
 
