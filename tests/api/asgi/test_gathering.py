@@ -3,15 +3,23 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
+from bandstand.api.asgi import gathering
 from bandstand.api.asgi.gathering import Gathering
 
 
 class Arrivals:
-    """Requests by number, and the groups in which they began."""
+    """Requests by number, and the groups in which they began.
 
-    def __init__(self, *, is_busy: bool = False) -> None:
+    Attributes:
+        busy: how many are being answered.
+    """
+
+    def __init__(self, *, busy: int = 0) -> None:
         self.groups: list[list[int]] = []
-        self._gathering = Gathering(self._begin, lambda: is_busy)
+        self.busy = busy
+        self._gathering = Gathering(self._begin, lambda: self.busy)
 
     def arrive(self, *numbers: int) -> None:
         for number in numbers:
@@ -19,6 +27,10 @@ class Arrivals:
 
     def _begin(self, numbers: Sequence[int]) -> None:
         self.groups.append(list(numbers))
+        self.busy += len(numbers)
+
+    def answer(self, count: int) -> None:
+        self.busy -= count
 
 
 async def pass_turns(count: int) -> None:
@@ -34,7 +46,7 @@ async def test_one_alone_begins_at_the_end_of_its_turn() -> None:
 
 
 async def test_one_alone_waits_a_turn_for_those_who_are_being_answered() -> None:
-    arrivals = Arrivals(is_busy=True)
+    arrivals = Arrivals(busy=1)
     arrivals.arrive(1)
     await pass_turns(1)
     arrivals.arrive(2)
@@ -71,6 +83,42 @@ async def test_the_next_group_begins_anew() -> None:
     arrivals = Arrivals()
     arrivals.arrive(1, 2)
     await pass_turns(4)
-    arrivals.arrive(3)
+    arrivals.answer(2)
+    arrivals.arrive(3, 4)
     await pass_turns(2)
-    assert arrivals.groups == [[1, 2], [3]]
+    assert arrivals.groups == [[1, 2], [3, 4]]
+
+
+async def test_who_was_answered_is_waited_for_and_for_nobody_beyond_them() -> None:
+    arrivals = Arrivals()
+    arrivals.arrive(1, 2, 3)
+    await pass_turns(3)
+    arrivals.arrive(4)  # while these are being answered
+    await pass_turns(1)
+    arrivals.answer(3)
+    await pass_turns(3)
+    arrivals.arrive(5, 6)
+    await pass_turns(3)
+    assert arrivals.groups == [[1, 2, 3]]
+    arrivals.arrive(7)
+    await pass_turns(1)
+    assert arrivals.groups == [[1, 2, 3], [4, 5, 6, 7]]
+
+
+async def test_who_does_not_come_back_is_not_waited_for_long_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(gathering, "perf_counter", lambda: now)
+    arrivals = Arrivals()
+    arrivals.arrive(1, 2, 3)
+    await pass_turns(3)
+    arrivals.answer(3)
+    arrivals.arrive(4)
+    await pass_turns(9)
+    assert arrivals.groups == [[1, 2, 3]]
+    now = 0.0002
+    await pass_turns(1)
+    assert arrivals.groups == [[1, 2, 3], [4]]
+    arrivals.answer(1)
+    arrivals.arrive(5)
+    await pass_turns(1)
+    assert arrivals.groups == [[1, 2, 3], [4], [5]]

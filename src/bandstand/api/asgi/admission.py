@@ -37,9 +37,9 @@ class AdmissionQueue:
         if self._waiting:
             self._release_if_idle()
 
-    def is_busy(self) -> bool:
-        """Whether a light request is being answered."""
-        return self._light_requests > 0
+    def count_light_requests(self) -> int:
+        """How many light requests are being answered."""
+        return self._light_requests
 
     async def wait_turn(self) -> None:
         """Wait for one's turn.

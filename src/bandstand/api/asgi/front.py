@@ -107,7 +107,7 @@ class FrontController:
             {} if hot is None else {"score": hot.begin_score, "reward": hot.begin_reward}
         )
         self.admission = admission or AdmissionQueue()
-        self.gathering = Gathering(self.begin_group, self.admission.is_busy)
+        self.gathering = Gathering(self.begin_group, self.admission.count_light_requests)
         self.heads = KnownHeads()
         self.find_hot_target = lru_cache(maxsize=_MAX_TARGETS)(self._find_hot_target)
         self._request_ids = generate_ids()
