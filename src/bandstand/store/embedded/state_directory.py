@@ -185,6 +185,7 @@ class StateDirectory:
             task.cancel()
         await asyncio.gather(*self._background_tasks, return_exceptions=True)
         await self._writer.close()
+        await self._log.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.options.close_seconds):
                 await self.users.write_changed()

@@ -6,9 +6,13 @@ completely, and no reader may then be in the middle of it. Whatever is moved is 
 """
 
 import asyncio
+import os
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,7 +33,9 @@ _FEW_FRAMES = 128
 _MAX_MOVES = 3
 _PAGES_PER_STEP = 2048
 _PAUSE_S = 0.0005
-"""In which whoever moves the log leaves the interpreter, and the core that it may have, to the loop."""
+"""In which whoever scrubs what was moved leaves the interpreter, and the core that it may have, to the loop."""
+_NICENESS = 15
+"""Of the thread that copies the log into the database: where it has to share a core, the loop has nearly all of it."""
 
 
 class WriteAheadLog:
@@ -47,6 +53,7 @@ class WriteAheadLog:
         self._file = file
         self._writer = writer
         self._lock = asyncio.Lock()
+        self._copying = ThreadPoolExecutor(1, thread_name_prefix="ledger-log", initializer=_lower_priority)
         self._is_scrubbed = is_scrubbed
         self._wanted, self._emptied = 1, 0  # a process that was killed may have left an erasure's log behind
 
@@ -60,6 +67,10 @@ class WriteAheadLog:
                     elif self._file.measure_log() > _LIMIT and self._file.count_frames():
                         await self._move()  # else it is short, or begins again with what is written next
             await asyncio.sleep(_INTERVAL)
+
+    async def close(self) -> None:
+        """End the thread; nobody may ask for anything any more."""
+        await asyncio.to_thread(self._copying.shutdown)
 
     async def shorten(self) -> None:
         """Start it over in the midst of many deletions, because truncating a long one takes the kernel long."""
@@ -93,7 +104,7 @@ class WriteAheadLog:
         for _ in range(_MAX_MOVES):
             if left <= _FEW_FRAMES:
                 break
-            await asyncio.to_thread(_move_beside, self._ledger, self._file)
+            await asyncio.to_thread(_move_beside, self._ledger, self._file, self._copying)
             before, left = left, self._file.count_frames()
             if left >= before:  # a reader keeps the rest
                 break
@@ -142,7 +153,7 @@ def _patience(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(f"PRAGMA busy_timeout = {usual}")
 
 
-def _move_beside(ledger: Path, file: LedgerFile) -> None:
+def _move_beside(ledger: Path, file: LedgerFile, copying: Executor) -> None:
     """Move most of the log while the writer continues.
 
     On connections of its own: a waiter that gives up must not close them under the thread that uses them. One of them
@@ -151,14 +162,29 @@ def _move_beside(ledger: Path, file: LedgerFile) -> None:
     with file.lock, closing(connect(ledger, read_only=True)) as reader, closing(connect(ledger)) as mover:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM meta").fetchone()
-        _, _, moved = mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        moved = copying.submit(_checkpoint, mover).result()
         file.scrub_log(moved, partial(time.sleep, _PAUSE_S))
+
+
+def _checkpoint(connection: sqlite3.Connection) -> int:
+    """Copy what of the log no reader needs into the database; returns how many frames of it are there now."""
+    _, _, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(moved)
+
+
+def _lower_priority() -> None:
+    """Let the other threads go first, where a thread has a priority of its own.
+
+    Not for one that runs Python for long: others would wait for the interpreter while it waits for a core.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # as a sandbox may have it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _move_rest(connection: sqlite3.Connection, file: LedgerFile) -> None:
     with file.lock:
-        _, _, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        file.scrub_log(moved)
+        file.scrub_log(_checkpoint(connection))
 
 
 def _scrub_pages(file: LedgerFile, first: int) -> bool:
