@@ -115,7 +115,7 @@ async def test_who_does_not_come_back_is_not_waited_for_long_and_only_once(monke
     arrivals.arrive(4)
     await pass_turns(9)
     assert arrivals.groups == [[1, 2, 3]]
-    now = 0.0002
+    now = 0.0003
     await pass_turns(1)
     assert arrivals.groups == [[1, 2, 3], [4]]
     arrivals.answer(1)

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 _MAX_GATHERED = 64
 """Requests that begin without a look whether more come: a larger group would keep the first waiting."""
-_PATIENCE_S = 0.0001
+_PATIENCE_S = 0.0002
 """After which, if nobody has come, those who are due are not waited for any longer."""
 
 T = TypeVar("T")

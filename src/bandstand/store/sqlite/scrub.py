@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import TypeVar
 
 _HEADER_SIZES = {2: 12, 5: 12, 10: 8, 13: 8}
 """Of b-tree pages by their first byte: interior and leaf, of an index and of a table."""
@@ -28,13 +27,12 @@ _FREEBLOCK = Struct(">HH")  # the next one, and the size of this one
 _fsync = getattr(os, "fdatasync", os.fsync)
 
 _STRETCH = 64
-"""Frames, or pages, between two pauses: some 0.2 ms."""
+"""Frames, or pages, that are read at once, and between two pauses: some 0.2 ms."""
 
 Range = tuple[int, int]
 """Where something begins, and where it ends."""
 Pause = Callable[[], object]
 """Called every now and then by what takes long, so that others have their turn."""
-T = TypeVar("T")
 
 
 def find_unused(page: bytes, offset: int = 0) -> list[Range]:
@@ -105,13 +103,15 @@ class LedgerFile:
         if last <= first:
             return
         step = _FRAME_HEADER + page_size
+        pages: set[int] = set()
         log = os.open(self._log, os.O_RDONLY)
         try:
-            places = (_LOG_HEADER + number * step for number in _iterate(range(first, last), pause))
-            pages = {int.from_bytes(os.pread(log, 4, place), "big") for place in places}
+            for _, frames_read in _read(log, range(first, last), step, _LOG_HEADER, pause):
+                places = range(0, len(frames_read), step)
+                pages.update(int.from_bytes(frames_read[place : place + 4], "big") for place in places)
         finally:
             os.close(log)
-        self._scrub(_iterate(pages, pause), page_size)
+        self._scrub(pages, page_size, pause)
         if moved is not None:
             self._scrubbed = salt, last
 
@@ -148,30 +148,65 @@ class LedgerFile:
                 os.close(log)
         return b"", 0, 0
 
-    def _scrub(self, pages: Iterable[int], page_size: int) -> None:
+    def _scrub(self, pages: Iterable[int], page_size: int, pause: Pause | None = None) -> None:
         last = os.fstat(self._file).st_size // page_size
         if last >= _MAX_PAGES:
             return
         zeros, changed = bytes(page_size), False
-        for number in pages:
-            if not 1 <= number <= last:
-                continue
-            start = (number - 1) * page_size
-            page = os.pread(self._file, page_size, start)
-            for begin, end in find_unused(page, _FILE_HEADER if number == 1 else 0):
-                if page[begin:end] != zeros[: end - begin]:
-                    os.pwrite(self._file, zeros[: end - begin], start + begin)
-                    changed = True
+        numbers = sorted(number for number in pages if 1 <= number <= last)
+        for start, neighbours in _read(self._file, numbers, page_size, -page_size, pause):
+            for place in range(0, len(neighbours), page_size):
+                page, at = neighbours[place : place + page_size], start + place
+                for begin, end in find_unused(page, 0 if at else _FILE_HEADER):
+                    if page[begin:end] != zeros[: end - begin]:
+                        os.pwrite(self._file, zeros[: end - begin], at + begin)
+                        changed = True
         if changed:
             _fsync(self._file)
 
 
-def _iterate(items: Iterable[T], pause: Pause | None) -> Iterator[T]:
-    """Give all items, with a pause after every so many."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if pause is not None and not number % _STRETCH:
+def _read(
+    descriptor: int, numbers: Iterable[int], size: int, offset: int, pause: Pause | None
+) -> Iterator[tuple[int, bytes]]:
+    """Read pieces of a file by their numbers, ascending: neighbours in one go, with a pause after every so many.
+
+    Each read gives up the interpreter, and whoever asks for it back interrupts the loop.
+
+    Args:
+        descriptor: of the file.
+        numbers: of the pieces.
+        size: of each.
+        offset: where the piece number 0 would be.
+        pause: see :data:`Pause`.
+
+    Returns:
+        Where each stretch of neighbours is, and its bytes.
+    """
+    pieces = 0
+    for first, end in _find_neighbours(numbers):
+        start = offset + first * size
+        yield start, os.pread(descriptor, (end - first) * size, start)
+        pieces += end - first
+        if pause is not None and pieces >= _STRETCH:
             pause()
+            pieces = 0
+
+
+def _find_neighbours(numbers: Iterable[int]) -> Iterator[Range]:
+    """The stretches of ascending numbers that follow each other without a gap.
+
+    >>> list(_find_neighbours([1, 2, 3, 7, 9, 10]))
+    [(1, 4), (7, 8), (9, 11)]
+    """
+    first = end = -1
+    for number in numbers:
+        if number != end or end - first == _STRETCH:
+            if first >= 0:
+                yield first, end
+            first = number
+        end = number + 1
+    if first >= 0:
+        yield first, end
 
 
 def _count_frames(log: int, salt: bytes, size: int, step: int) -> int:

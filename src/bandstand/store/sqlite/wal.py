@@ -34,7 +34,7 @@ _MAX_MOVES = 3
 _PAGES_PER_STEP = 2048
 _PAUSE_S = 0.0005
 """In which whoever scrubs what was moved leaves the interpreter, and the core that it may have, to the loop."""
-_NICENESS = 15
+_NICENESS = 7
 """Of the thread that copies the log into the database: where it has to share a core, the loop has nearly all of it."""
 
 
