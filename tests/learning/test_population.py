@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -392,6 +393,30 @@ async def test_whoever_joins_while_the_prior_is_written_is_kept_by_the_next_stop
     await learning
     await service.close()
     assert (service.files.read("linucb-v2") or {})["members"] == [f"user-{user}" for user in range(5)]
+    service.open_again()
+    await service.open()
+
+
+async def test_a_prior_whose_writing_the_stop_interrupts_is_written_by_the_stop(
+    service: Learning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears any more what the first try came to."""
+    write, tries = PriorFiles.write, []
+
+    def write_second(*arguments: Any) -> str:
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise OSError(28, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(PriorFiles, "write", write_second)
+    with hold_calls(monkeypatch, PriorFiles, "write") as gate:
+        await service.teach_policy(users=4, each=5)
+        await asyncio.to_thread(gate.reached.wait, 60)
+        stopping = asyncio.create_task(service.close())
+        await asyncio.sleep(0.05)
+    await stopping
+    assert service.files.list_policies() == {"linucb-v2"}
     service.open_again()
     await service.open()
 

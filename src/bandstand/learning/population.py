@@ -279,6 +279,9 @@ class PopulationPriorRefresher:
             log.exception("prior not kept", policy=pool.policy.name)
             pool.changed = True
             return
+        except asyncio.CancelledError:  # the service stops, and writes it then
+            pool.changed = True
+            raise
         pool.on_disk = members | former
 
     def _load_prior(self, pool: PriorPool) -> list[str] | None:
