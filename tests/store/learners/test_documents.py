@@ -168,3 +168,10 @@ def test_a_document_is_believed_by_what_it_says_whatever_its_spaces() -> None:
         assert changed != text
         with pytest.raises(DocumentError, match="checksum"):
             parse(changed.encode("ascii"))
+
+
+def test_what_follows_the_checksum_is_not_believed() -> None:
+    text = render(profile())
+    for more in (b'"reset_seq":9', b'"policies":{}', b'"user_id":"somebody else"', b'"of":"nobody"'):
+        with pytest.raises(DocumentError, match="checksum"):
+            parse(text.replace(b'"}\n', b'",' + more + b"}\n"))

@@ -139,8 +139,10 @@ def parse(text: bytes) -> Profile:
 
 def _has_checksum(checksum: str, text: bytes, document: dict[str, Any]) -> bool:
     """Whether it is that of a document: of its bytes as they were written, or of what they say in other spaces."""
-    as_written = text.rpartition(_CHECKSUM.encode("ascii"))[0] + b"}"
-    return checksum == _hash(as_written) or checksum == _hash(_to_canonical_json(document).encode("ascii"))
+    body, _, end = text.rpartition(_CHECKSUM.encode("ascii"))
+    if end == f'"{checksum}"}}\n'.encode("ascii") and checksum == _hash(body + b"}"):
+        return True
+    return checksum == _hash(_to_canonical_json(document).encode("ascii"))
 
 
 def _hash(body: bytes) -> str:
