@@ -59,6 +59,24 @@ async def test_one_who_cannot_be_read_fails_alone(tmp_path: Path) -> None:
     assert len(cache) == 7
 
 
+async def test_where_one_cannot_be_read_the_others_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    disk, held = Disk("user-0"), asyncio.Event()
+
+    async def read(user_ids: Collection[str]) -> list[CachedUser]:
+        if list(user_ids) == ["user-1"]:
+            await held.wait()
+        return await disk.read(user_ids)
+
+    cache = UserCache(Documents(tmp_path), read, max_users=1000, on_error=print)
+    asked = [asyncio.ensure_future(cache.get_or_load(f"user-{n}")) for n in range(4)]
+    done, waiting = await asyncio.wait(asked, timeout=0.5)
+    assert waiting == {asked[1]}
+    assert isinstance(asked[0].exception(), StorageUnavailableError)
+    held.set()
+    assert (await asked[1]).profile.user_id == "user-1"
+    assert done == {asked[0], asked[2], asked[3]}
+
+
 async def test_whoever_leaves_while_users_are_read_takes_nobody_along(tmp_path: Path) -> None:
     cache = make_cache(Disk(), tmp_path)
     first, second = (asyncio.ensure_future(cache.get_or_load(name)) for name in ("anna", "berta"))

@@ -229,8 +229,8 @@ class UserCache:
                 loading.set_exception(error)
                 loading.exception()  # somebody has seen it, whether or not anybody waits
                 return
-            for user_id in user_ids:  # one of them may be at fault: each is read alone
-                await self._load([user_id])
+            for user_id in user_ids:  # one of them may be at fault: each is read alone, and nobody waits for the others
+                run(self._load([user_id]))
             return
         for user_id, user in zip(user_ids, users, strict=True):
             self._users[user_id] = user
