@@ -15,6 +15,7 @@ from bandstand.bandit.choice import choose
 from bandstand.bandit.population import PopulationPrior
 from bandstand.bandit.reservoir import compute_sampling_key
 from bandstand.bandit.ridge import Prior
+from bandstand.errors import StorageUnavailableError
 from bandstand.learning.population import PopulationPriorRefresher
 from bandstand.service import stats as stats_service
 from bandstand.service import users as users_service
@@ -570,5 +571,28 @@ async def test_a_start_without_files_draws_one_sample_for_all_priors(
     await service.wait_until_fitted()
     assert len(service.deployment.population.build_summary()) > 1
     assert len(draws) == 1
+    assert service.deployment.population.list_members() == {f"user-{n}" for n in range(5)}
+    await service.close()
+
+
+async def test_without_a_sample_the_priors_whose_users_are_known_are_filled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = Catalogue.parse(SHIPPED, {"policies": {"also": SHIPPED["policies"]["linucb-v2"]}})
+    service = Learning(tmp_path, catalogue)
+    await service.open()
+    await service.teach_policy(users=5, each=6)
+    await service.wait_until_fitted()
+    await service.read_prior_file()
+    await service.close()
+
+    async def fail(*_: object) -> list[str]:
+        raise StorageUnavailableError("cannot be read")
+
+    monkeypatch.setattr(PopulationPriorRefresher, "select_sample", fail)
+    service.open_again()
+    await service.open()
+    assert not service.files.path("also").exists()
+    await service.deployment.population.refresh_prior("linucb-v2")
     assert service.deployment.population.list_members() == {f"user-{n}" for n in range(5)}
     await service.close()

@@ -297,11 +297,11 @@ class PopulationPriorRefresher:
     async def _fill_reservoirs(self, members: dict[str, list[str] | None]) -> None:
         """Fill each reservoir: with the users it held, or where nobody knows, with the sample it would have held."""
         unknown = [pool.capacity for name, pool in self._pools.items() if members[name] is None]
+        sample: list[str] = []
         try:
             sample = await self.select_sample(max(unknown)) if unknown else []
         except BandstandError as error:  # as below
-            log.warning("reservoirs not filled", error=error.detail)
-            return
+            log.warning("no sample of users", error=error.detail)
         for name, pool in self._pools.items():
             await self._fill_reservoir(pool, members[name], sample[: pool.capacity])
 
