@@ -1,8 +1,8 @@
 """Hot requests of neighbouring turns of the event loop, begun together.
 
 A group of requests shares what a decision, a commit and a sync cost, some 200 µs whatever its size. While a few are
-being worked on, the rest of the clients wait. So who was just answered is waited for, for less time than a group costs:
-a client sends its next request as soon as it has its answer, and half of the clients would take turns with the others.
+being worked on, the rest of the clients wait. So who was just answered is waited for, about as long as a group costs: a
+client sends its next request as soon as it has its answer, and half of the clients would take turns with the others.
 Where nobody is due, requests begin once a turn of the loop has brought no more of them, which takes some microseconds;
 one that came alone begins at the end of its own turn, but while others are being answered.
 """
@@ -14,8 +14,10 @@ from typing import Generic, TypeVar
 
 _MAX_GATHERED = 64
 """Requests that begin without a look whether more come: a larger group would keep the first waiting."""
-_PATIENCE_S = 0.0002
+_PATIENCE_S = 0.0003
 """After which, if nobody has come, those who are due are not waited for any longer."""
+_LONGEST_WAIT_S = 0.001
+"""For which the first of a group is kept waiting at most, should others come in the place of those who are due."""
 
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ class Gathering(Generic[T]):
         self._count_busy = count_busy
         self._waiting: list[T] = []
         self._seen = 0  # how many of them waited at the end of the turn before
-        self._arrived = 0.0  # when the newest of these was seen
+        self._first, self._arrived = 0.0, 0.0  # when the oldest and the newest of these were seen
         self._begun = 0
         self._answered = 0  # of those begun, at the end of the turn before
         self._due = 0  # were answered, and have sent nothing since
@@ -60,9 +62,9 @@ class Gathering(Generic[T]):
         was_due = self._due + answered > 0
         self._due = max(self._due + answered - came, 0)
         if came:
-            self._arrived = now
+            self._first, self._arrived = now if came == count else self._first, now
         if count >= _MAX_GATHERED:
             return False
         if was_due:
-            return self._due > 0 and now - self._arrived < _PATIENCE_S
+            return self._due > 0 and now - self._arrived < _PATIENCE_S and now - self._first < _LONGEST_WAIT_S
         return came > (0 if busy or came < count else 1)
