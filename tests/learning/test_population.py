@@ -547,16 +547,21 @@ async def test_the_sample_has_the_smallest_keys_of_all_users(
     assert await service.deployment.population.select_sample(count) == by_key[:count]
 
 
-async def test_a_start_without_files_draws_one_sample_for_all_priors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    catalogue = Catalogue.parse(SHIPPED, {"policies": {"also": SHIPPED["policies"]["linucb-v2"]}})
-    service = Learning(tmp_path, catalogue)
+async def stop_one_that_has_learned(state_dir: Path) -> Learning:
+    """A closed deployment with several priors, one of which has its file."""
+    service = Learning(state_dir, Catalogue.parse(SHIPPED, {"policies": {"also": SHIPPED["policies"]["linucb-v2"]}}))
     await service.open()
     await service.teach_policy(users=5, each=6)
     await service.wait_until_fitted()
     await service.read_prior_file()
     await service.close()
+    return service
+
+
+async def test_a_start_without_files_draws_one_sample_for_all_priors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await stop_one_that_has_learned(tmp_path)
     for path in (tmp_path / "population").iterdir():
         path.unlink()
     draws, select = list[int](), PopulationPriorRefresher.select_sample
@@ -578,13 +583,7 @@ async def test_a_start_without_files_draws_one_sample_for_all_priors(
 async def test_without_a_sample_the_priors_whose_users_are_known_are_filled_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalogue = Catalogue.parse(SHIPPED, {"policies": {"also": SHIPPED["policies"]["linucb-v2"]}})
-    service = Learning(tmp_path, catalogue)
-    await service.open()
-    await service.teach_policy(users=5, each=6)
-    await service.wait_until_fitted()
-    await service.read_prior_file()
-    await service.close()
+    service = await stop_one_that_has_learned(tmp_path)
 
     async def fail(*_: object) -> list[str]:
         raise StorageUnavailableError("cannot be read")
