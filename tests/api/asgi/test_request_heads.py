@@ -237,6 +237,24 @@ async def test_a_known_head_lets_no_other_key_in() -> None:
         assert re.findall(rb'"client": "(\w+)"', written) == [b"one", b"one", b"two"]
 
 
+async def test_one_that_cannot_even_be_refused_takes_no_other_of_its_group_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, failures = Service(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def fail(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(service.metrics, "record_request", fail)
+    (first, transport), (second, _) = service.connect(), service.connect()
+    first.data_received(KINDS["plain"])
+    second.data_received(KINDS["a stranger"])
+    await pass_turns(10)
+    assert [type(failure) for failure in failures] == [BrokenPipeError]
+    assert transport.written.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_the_rest_of_a_known_head_s_request_has_a_deadline() -> None:
     service = Service()
     await service.answer([KINDS["plain"]])

@@ -193,19 +193,21 @@ class FrontController:
         started = perf_counter()
         is_open = self.gate is None or self.gate.is_open
         admitted = []
-        for call in calls:
-            call.started = started
-            permit = call.head.permit
-            if permit is not None and is_open:
-                call.permit = permit
-                call.request_id = permit.given_id or next(self._request_ids)
-                admitted.append(call)
-            elif self.mounts is not None and self.mounts.may_concern(call.head.path):
-                run(self._answer_elsewhere(self.mounts, call))
-            elif self._admit(call):
-                call.head.permit = call.permit
-                admitted.append(call)
-        self._begin(admitted)
+        try:
+            for call in calls:
+                call.started = started
+                permit = call.head.permit
+                if permit is not None and is_open:
+                    call.permit = permit
+                    call.request_id = permit.given_id or next(self._request_ids)
+                    admitted.append(call)
+                elif self.mounts is not None and self.mounts.may_concern(call.head.path):
+                    run(self._answer_elsewhere(self.mounts, call))
+                elif self._admit(call):
+                    call.head.permit = call.permit
+                    admitted.append(call)
+        finally:  # should one not even be refused, those before it begin
+            self._begin(admitted)
 
     def _admit(self, call: HotCall) -> bool:
         """Let a call of this loop in, or answer it with a refusal."""
